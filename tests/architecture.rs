@@ -41,6 +41,29 @@ fn rooms_import_only_what_the_map_of_their_crate_has_below_or_beside_them() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// What of an effect is CodeDeploy's own lies in its wing, behind the ports of `work/ports.rs`. Nothing else may come into
+/// the effects: no test for that kind of group, and no word of it in a comment.
+#[test]
+fn the_effects_and_the_engine_name_no_wing() {
+    let sources = root().join("agent/app/src");
+    let (mut read, mut found) = (0, Vec::new());
+    let mut open: Vec<PathBuf> = ["work", "engine", "engine.rs", "ports.rs"].map(|name| sources.join(name)).to_vec();
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        read += 1;
+        let text = fs::read_to_string(&path).unwrap().to_lowercase();
+        let named =
+            text.lines().enumerate().filter(|(_, line)| line.contains("codedeploy") || line.contains("wings::"));
+        let file = path.strip_prefix(&sources).unwrap().display();
+        found.extend(named.map(|(line, text)| format!("{file}:{}: {}", line + 1, text.trim())));
+    }
+    assert!(read > 30, "{read} files are not all");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn the_tables_of_rooms_are_complete_and_true() {
     let crates = crates();

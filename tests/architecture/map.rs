@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::source::{Import, imports, modules, root_text};
+use super::source::{Import, Wings, imports, modules, modules_of_wing, root_text};
 
 /// The floor of each room, the lowest is 0.
 type Floors = BTreeMap<String, usize>;
@@ -13,12 +13,16 @@ pub fn problems(directory: &Path) -> Vec<String> {
     let Some(floors) = floors(&root_text(directory)) else {
         return vec![format!("{}: the crate's page has no map", directory.display())];
     };
-    let modules = modules(directory);
+    let wings: Wings = floors.keys().filter_map(|room| Some(room.split_once('/')?.0.to_owned())).collect();
+    let mut modules = modules(directory);
+    modules.retain(|module| !wings.contains(module));
+    modules.extend(wings.iter().flat_map(|wing| modules_of_wing(directory, wing)));
     let lacking = modules.iter().filter(|module| !floors.contains_key(*module));
     let unknown = floors.keys().filter(|room| !modules.contains(*room));
     // They lie in a crate below, whose rooms are below all of this one.
     let shown = shown(&root_text(directory));
-    let imports: Vec<Import> = imports(directory).into_iter().filter(|import| !shown.contains(&import.of)).collect();
+    let imports: Vec<Import> =
+        imports(directory, &wings).into_iter().filter(|import| !shown.contains(&import.of)).collect();
     let mut problems: Vec<String> = lacking.map(|module| format!("`{module}` has no place on the map")).collect();
     problems.extend(unknown.map(|room| format!("`{room}` is on the map and is no module")));
     problems.extend(imports.iter().filter_map(|import| against(import, &floors)));
@@ -38,7 +42,7 @@ fn shown(page: &str) -> BTreeSet<String> {
 }
 
 /// The floors of the first `text` block of a crate's page. A line has names, and after two blanks their description; a
-/// line with `^` leads to the next floor.
+/// line with `^` leads to the next floor. The modules of a wing are named by themselves (`wing/module`).
 fn floors(page: &str) -> Option<Floors> {
     let lines =
         page.lines().map_while(|line| line.strip_prefix("//!")).map(|line| line.strip_prefix(' ').unwrap_or(line));
@@ -60,7 +64,7 @@ fn against(import: &Import, floors: &Floors) -> Option<String> {
     let Import { file, line, room, of } = import;
     let place = format!("{}:{line}", file.display());
     let Some(floor) = floors.get(of) else { return Some(format!("{place}: `crate::{of}` is no room of the map")) };
-    let own = floors.get(room)?;
+    let Some(own) = floors.get(room) else { return Some(format!("{place}: `{room}` is no room of the map")) };
     (floor > own)
         .then(|| format!("{place}: `{room}` on floor {own} imports `{of}`, which is above it on floor {floor}"))
 }
@@ -154,6 +158,39 @@ mod tests {
     fn a_circle_on_one_floor_is_named() {
         let found = house(&[("high.rs", "use crate::tall;"), ("tall.rs", "\nuse crate::high;")]);
         assert_eq!(found, ["a circle: `high` imports `tall` (high.rs:1), `tall` imports `high` (tall.rs:2)"]);
+    }
+
+    /// The same crate with a wing of two rooms, one on the lowest floor and one on the highest.
+    fn house_with_a_wing(files: &[(&str, &str)]) -> Vec<String> {
+        let page = "//! ```text\n//! low wing/deep\n//!    ^\n//! middle\n//!    ^\n//! high wing/top\n//! ```\n";
+        let directory = tempfile::tempdir().unwrap();
+        let modules = "mod low;\nmod middle;\nmod high;\nmod wing;\n";
+        let wing = ("wing/mod.rs", "pub mod deep;\nmod top;\n");
+        let mut all = vec![("low.rs", ""), ("middle.rs", ""), ("high.rs", ""), wing];
+        all.extend_from_slice(files);
+        fs::create_dir_all(directory.path().join("wing")).unwrap();
+        fs::write(directory.path().join("lib.rs"), format!("{page}{modules}")).unwrap();
+        all.iter().for_each(|(name, text)| fs::write(directory.path().join(name), text).unwrap());
+        problems(directory.path())
+    }
+
+    #[test]
+    fn the_rooms_of_a_wing_have_their_own_floors() {
+        let none: [&str; 0] = [];
+        let top = ("wing/top.rs", "use super::deep;\nuse crate::{high::X, middle};");
+        let middle = ("middle.rs", "use crate::wing::deep::X;");
+        assert_eq!(house_with_a_wing(&[top, middle, ("wing/deep.rs", "use crate::low;")]), none);
+        let found =
+            house_with_a_wing(&[("middle.rs", "use crate::wing::{top, deep};"), ("wing/deep.rs", "use super::top;")]);
+        assert_eq!(
+            found,
+            [
+                "middle.rs:1: `middle` on floor 1 imports `wing/top`, which is above it on floor 2",
+                "wing/deep.rs:1: `wing/deep` on floor 0 imports `wing/top`, which is above it on floor 2"
+            ]
+        );
+        let found = house_with_a_wing(&[("wing/mod.rs", "pub mod deep;\nmod top;\nmod new;\nuse crate::high;")]);
+        assert_eq!(found, ["`wing/new` has no place on the map", "wing/mod.rs:4: `wing` is no room of the map"]);
     }
 
     #[test]

@@ -10,15 +10,28 @@ pub struct Import {
     /// The file of the path, relative to the sources.
     pub file: PathBuf,
     pub line: usize,
-    /// The top-level module that imports.
+    /// The room that imports: a top-level module, or a module of a wing (`wing/module`).
     pub room: String,
-    /// The name after `crate::`.
+    /// The room that it imports.
     pub of: String,
 }
 
+/// The top-level modules whose own modules have places on the map.
+pub type Wings = BTreeSet<String>;
+
 /// The top-level modules of the crate, without test modules.
 pub fn modules(directory: &Path) -> BTreeSet<String> {
-    let tokens = tokens(&without_tests(&blanked(&root_text(directory))));
+    modules_in(&root_text(directory))
+}
+
+/// The modules of a wing, as the map names them.
+pub fn modules_of_wing(directory: &Path, wing: &str) -> BTreeSet<String> {
+    let page = fs::read_to_string(directory.join(wing).join("mod.rs")).unwrap_or_default();
+    modules_in(&page).iter().map(|module| format!("{wing}/{module}")).collect()
+}
+
+fn modules_in(page: &str) -> BTreeSet<String> {
+    let tokens = tokens(&without_tests(&blanked(page)));
     let named = tokens.windows(3).filter(|three| three[0].text == "mod" && three[2].text == ";");
     named.map(|three| three[1].text.clone()).collect()
 }
@@ -30,14 +43,17 @@ pub fn root_text(directory: &Path) -> String {
 }
 
 /// All imports of the crate, without those of tests and of its root, which may import everything.
-pub fn imports(directory: &Path) -> Vec<Import> {
+pub fn imports(directory: &Path, wings: &Wings) -> Vec<Import> {
     let mut found = Vec::new();
     for file in sources(directory) {
         let module = module_of(&file);
-        let Some(room) = module.first() else { continue };
+        let Some(room) = room_of(&module, wings) else { continue };
         let text = fs::read_to_string(directory.join(&file)).unwrap();
         for (line, path) in paths(&tokens(&without_tests(&blanked(&text)))) {
-            let Some(of) = from_root(&path, &module).filter(|of| of != room) else { continue };
+            let Some(of) = from_root(&path, &module).and_then(|path| room_of(&path, wings)) else { continue };
+            if of == room {
+                continue;
+            }
             found.push(Import { file: file.clone(), line, room: room.clone(), of });
         }
     }
@@ -78,8 +94,17 @@ fn module_of(file: &Path) -> Vec<String> {
     module
 }
 
-/// The first name after the crate's root, if the path leads there from this module.
-fn from_root(path: &[String], module: &[String]) -> Option<String> {
+/// The room to which a path from the crate's root leads. A wing alone is named as it is.
+fn room_of(path: &[String], wings: &Wings) -> Option<String> {
+    let first = path.first()?;
+    match path.get(1).filter(|_| wings.contains(first)) {
+        Some(second) => Some(format!("{first}/{second}")),
+        None => Some(first.clone()),
+    }
+}
+
+/// The path from the crate's root, if this path leads there from this module.
+fn from_root(path: &[String], module: &[String]) -> Option<Vec<String>> {
     let mut place = module.to_vec();
     let mut rest = path.iter().peekable();
     match rest.next()?.as_str() {
@@ -94,7 +119,7 @@ fn from_root(path: &[String], module: &[String]) -> Option<String> {
         // A path of another crate, or of this same module.
         _ => return None,
     }
-    place.into_iter().chain(rest.cloned()).next()
+    Some(place.into_iter().chain(rest.cloned()).collect())
 }
 
 #[derive(Debug, Clone)]
@@ -320,7 +345,7 @@ mod tests {
         let leads = |path: &str, module: &[&str]| {
             let path: Vec<String> = path.split("::").map(str::to_owned).collect();
             let module: Vec<String> = module.iter().map(|part| (*part).to_owned()).collect();
-            from_root(&path, &module)
+            from_root(&path, &module)?.first().cloned()
         };
         assert_eq!(leads("crate::a::b", &["x"]).as_deref(), Some("a"));
         assert_eq!(leads("super::a", &["x"]).as_deref(), Some("a"));

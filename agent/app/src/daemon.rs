@@ -16,12 +16,13 @@ use hostler_host::{codedeploy_agent, notify};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::codedeploy::exposure;
+use crate::codedeploy::source::{self, Following};
 use crate::control::listening::ControlSocket;
 use crate::control::server_context::{ReloadAnswer, ServerContext};
 use crate::controller::{self, Controller as _, Sources};
 use crate::daemon::control_events::{ControlEvent, ControlEvents};
 use crate::daemon::controllers::Beside;
-use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::health;
 use crate::identity::{self, IdentitySource};
@@ -32,7 +33,6 @@ use crate::session::Session;
 use crate::setup::{Setup, SetupWatch};
 use crate::shipping::{self, Shipping};
 use crate::sources::channel_status::Channels;
-use crate::sources::codedeploy::{self, Following};
 use crate::sources::followers::Followers;
 use crate::state_file::LockedState;
 use crate::tasks::{caught, kept};
@@ -58,7 +58,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     let (reports, following) = (context.reports.clone(), context.following.clone());
     let mut control_events = ControlEvents::new(stop, reloads)?;
     if let Some(compat) = &setup.codedeploy_compat {
-        codedeploy::refuse_beside_the_agent(&setup, compat)?;
+        source::refuse_beside_the_agent(&setup, compat)?;
         exposure::refuse_exposed(&setup, compat)?;
         exposure::warn_of_exposed_files(&setup, compat);
     }
@@ -123,8 +123,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     watchers.push(controller::start(&sources, move || controller.take().unwrap_or_else(&attend)));
     let service = setup.codedeploy_compat.clone().map(|compat| {
         let (setup, handle, following) = (Arc::clone(&setup), session.handle.clone(), following.clone());
-        let follow =
-            move || codedeploy::follow(Arc::clone(&setup), Arc::clone(&compat), handle.clone(), following.clone());
+        let follow = move || source::follow(Arc::clone(&setup), Arc::clone(&compat), handle.clone(), following.clone());
         tokio::spawn(kept("codedeploy", follow))
     });
     let followers = Followers::new(setup_watch.clone(), session.handle.clone(), channels);

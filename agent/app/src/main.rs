@@ -4,27 +4,34 @@
 //! cli failure output progress log_output     the command line, and everything that people see
 //! tasks threads                              how work is run, and what a panic does
 //!      ^
-//! config_files codedeploy_compat             flags and files -> the setup in force
+//! config_files codedeploy/compat             flags and files -> the setup in force
 //! stores setup
 //! controller                                 how the tasks beside the engine are called
 //!      ^
 //! ports engine state_store                   the one writer of state, what it needs, where it keeps it
-//! state_file exposure access                 the state held or read; who else may change or reach what is on the disk
+//! state_file access                          the state held or read; who reaches what is on the disk
 //! identity interrupted                       which host this is; what a process leaves in the middle
 //! signatures signing requests publication    whose signatures are needed; deployments by hand; a release on its way
 //!      ^
 //! health work shipping cfn_signals           what effects do, and the tasks beside the engine
 //! host_report machine_events backups rollback_retry
 //!      ^
-//! sources lifecycle seal control             wishes, from channels to the local socket; a state that came with an image
+//! codedeploy/exposure codedeploy/records     what of an effect is CodeDeploy's own: who else may change what is on the
+//! codedeploy/revisions codedeploy/bundle     disk, the files for that agent, which revisions are kept, bundles, what
+//! codedeploy/environment codedeploy/place    scripts see; its ports
+//! wings                                      which ports a deployment has
+//!      ^
+//! sources codedeploy/source lifecycle        wishes, from channels to the Auto Scaling group
+//! seal control                               a state that came with an image; the local socket
 //!      ^
 //! session doctor                             an engine in this process; what is wrong with a host
 //!      ^
-//! daemon verbs                               what the program is started for
+//! daemon verbs codedeploy/verbs              what the program is started for
 //! ```
 //!
 //! The map goes from the lowest floor to the highest. A room imports only from floors below its own, and from its own
-//! floor where no circle arises; `tests/architecture` reads this map and the imports.
+//! floor where no circle arises; `tests/architecture` reads this map and the imports. `codedeploy` is a wing: its rooms
+//! have their own places, and the plain path does without them.
 
 // The futures of the daemon's tasks are nested deeper than rustc's 128 levels.
 #![recursion_limit = "256"]
@@ -33,14 +40,13 @@ mod access;
 mod backups;
 mod cfn_signals;
 mod cli;
-mod codedeploy_compat;
+mod codedeploy;
 mod config_files;
 mod control;
 mod controller;
 mod daemon;
 mod doctor;
 mod engine;
-mod exposure;
 mod failure;
 mod health;
 mod host_report;
@@ -70,6 +76,7 @@ mod tasks;
 mod test_support;
 mod threads;
 mod verbs;
+mod wings;
 mod work;
 
 use std::process::ExitCode;
@@ -105,12 +112,12 @@ fn main() -> ExitCode {
     }
     let outcome = match called_as().as_deref() {
         Some("codedeploy-local") => match <cli::CodeDeployLocal as clap::Parser>::try_parse() {
-            Ok(arguments) => verbs::codedeploy_local::run(arguments),
+            Ok(arguments) => codedeploy::verbs::local::run(arguments),
             // The CodeDeploy agent's program exits with 1 after every error.
             Err(error) if error.use_stderr() && error.print().is_ok() => Ok(hostler_core::codes::ExitCode::Failed),
             Err(help) => help.exit(),
         },
-        Some("codedeploy-agent") => verbs::codedeploy_agent::run(&<cli::CodeDeployAgent as clap::Parser>::parse()),
+        Some("codedeploy-agent") => codedeploy::verbs::agent::run(&<cli::CodeDeployAgent as clap::Parser>::parse()),
         _ => verbs::run(<cli::Cli as clap::Parser>::parse()),
     };
     ended(outcome)

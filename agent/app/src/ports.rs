@@ -58,7 +58,8 @@ impl Installs {
         Self { key: group.key.clone(), deployments: installed.into_iter().flatten().cloned().collect() }
     }
 
-    /// The Installs of every other group, also those of deployments in progress.
+    /// The Installs of every other group, also those of deployments in progress. A group without any may still have
+    /// files on the host: another agent's.
     pub fn of_others(state: &State, key: &GroupKey) -> Vec<Self> {
         let others = state.groups.values().filter(|group| group.key.id() != key.id());
         let installs = others.map(|group| {
@@ -67,9 +68,7 @@ impl Installs {
             installs.deployments.splice(0..0, active);
             installs
         });
-        installs
-            .filter(|installs| !installs.deployments.is_empty() || installs.key.codedeploy_group_id.is_some())
-            .collect()
+        installs.collect()
     }
 }
 

@@ -11,11 +11,11 @@ use hostler_host::clock;
 use tokio::task::JoinHandle;
 
 use crate::access;
+use crate::codedeploy::exposure;
 use crate::control::listening::ControlSocket;
 use crate::control::server_context::ServerContext;
 use crate::controller::{self, Sources};
 use crate::engine::{AskError, Engine, Handle, Identity};
-use crate::exposure;
 use crate::failure::{Failure, Outcome};
 use crate::health::HealthWatch;
 use crate::identity::{self, IdentitySource};
@@ -27,6 +27,7 @@ use crate::seal;
 use crate::setup::{Setup, SetupWatch};
 use crate::state_file::LockedState;
 use crate::state_store::LedgerAndHistory;
+use crate::wings;
 use crate::work::{HostWorker, unsettled};
 
 /// A running engine in this process. It holds the state's lock until it is closed.
@@ -91,7 +92,7 @@ impl Session {
         let store = LedgerAndHistory::open(ledger, &mut state, &identity, &setup.limits)?;
         let health_watch = control.health_watch.clone();
         state.machine_events.present = machine_events::present(&setup);
-        let worker = HostWorker::new(setup_watch.clone(), instance.clone(), health_watch.clone())?;
+        let worker = HostWorker::new(setup_watch.clone(), instance.clone(), health_watch.clone(), wings::ALL)?;
         let (launcher, program) = worker.means();
         let (engine, handle) = Engine::new(state, store, Arc::new(worker), identity);
         control.attach_engine(handle.clone());

@@ -12,7 +12,7 @@ use hostler_host::layout::Layout;
 use tokio::sync::watch;
 
 use crate::cli::Shared;
-use crate::codedeploy_compat::CodeDeployCompat;
+use crate::codedeploy::compat::CodeDeployCompat;
 use crate::config_files;
 use crate::failure::Failure;
 use crate::stores::Stores;

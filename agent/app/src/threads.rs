@@ -1,10 +1,27 @@
-//! Threads for blocking work, so that the one thread of the event loop is free meanwhile.
+//! The one thread of the event loop, and threads for blocking work, so that it is free meanwhile.
 
+use std::future::Future;
+
+use hostler_core::codes::ExitCode;
 use hostler_core::machine::event::WorkFailure;
 use hostler_host::memory;
 use tokio::sync::Semaphore;
 
-use crate::failure::fail;
+use crate::failure::{Failure, Outcome, fail};
+use crate::tasks::caught;
+
+/// Runs a verb that waits for things, on one thread; blocking work gets a few small threads of its own.
+///
+/// # Errors
+/// The failure of the verb's work.
+pub fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(8).build()?;
+    let outcome = runtime.block_on(caught(work));
+    // Once the outcome is known, a blocking step is not waited for; the next start resumes it.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|panicked| Err(Failure::new(ExitCode::Failed, panicked)))
+}
 
 /// Runs blocking work on a separate thread. A panic there is passed on.
 pub async fn blocking<T: Send + 'static>(

@@ -7,12 +7,12 @@ use hostler_core::status::{Daemon, Status, status};
 use hostler_host::clock;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::codedeploy::source::Following;
 use crate::engine::Handle;
 use crate::health::HealthWatch;
 use crate::host_report::ReportStatuses;
 use crate::shipping::ShippingHandle;
 use crate::sources::channel_status::Channels;
-use crate::sources::codedeploy::Following;
 
 /// The answer to a reload that came through the control socket.
 pub type ReloadAnswer = oneshot::Sender<Result<(), (u8, String)>>;

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use super::state_line::StateLine;
 use crate::backups::Backups;
 use crate::cfn_signals::Signaller;
+use crate::codedeploy::source::Following;
 use crate::controller::{self, Controller, Sources};
 use crate::engine::Handle;
 use crate::health::{HealthWatch, Monitor, UnhealthyReport};
@@ -13,7 +14,6 @@ use crate::host_report::{HostReports, ReportStatuses};
 use crate::machine_events::Members;
 use crate::rollback_retry::RollbackRetry;
 use crate::shipping::Metrics;
-use crate::sources::codedeploy::Following;
 
 /// What controllers are made of.
 #[derive(Clone)]

@@ -11,8 +11,8 @@ use hostler_host::hooks::Launcher;
 use hostler_host::users::SERVICE_GROUP;
 use hostler_host::{clock, inspect, ledger, mounts, users};
 
-use crate::codedeploy_compat::CodeDeployCompat;
-use crate::exposure;
+use crate::codedeploy::compat::CodeDeployCompat;
+use crate::codedeploy::exposure;
 use crate::setup::Setup;
 use crate::state_file::{LockedState, ledger_failure, read_state};
 

@@ -18,6 +18,7 @@ use crate::engine::Handle;
 use crate::ports::Installs;
 use crate::setup::Setup;
 use crate::sources::channel::{self, LookForKeys, PollError, PollResult};
+use crate::wings;
 use crate::work::stage::{NotStaged, stage};
 
 /// Waits after a store that did not answer.
@@ -77,7 +78,7 @@ async fn fetch_ahead(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str
                     let group = known.unwrap_or_else(|| Group::new(settings.key.clone()));
                     (group, Installs::of_others(&state, &settings.key))
                 };
-                match stage(setup, ground, *request).await {
+                match stage(setup, wings::ALL, ground, *request).await {
                     Ok(()) => return format!("has release {sequence} here"),
                     Err(NotStaged::Wrong(problem)) => {
                         log::error!(group:% = settings.key, sequence; "the release cannot be deployed: {problem}");

@@ -1,8 +1,7 @@
-//! The sources of deployments: channels and the CodeDeploy service.
+//! The channels as sources of deployments, and what every source needs.
 
 pub mod channel;
 pub mod channel_status;
-pub mod codedeploy;
 pub mod followers;
-mod idle;
+pub mod idle;
 pub mod wake_up;

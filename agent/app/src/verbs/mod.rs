@@ -1,8 +1,6 @@
 //! The verbs, one file each; this file holds the shared parts.
 
 mod bundle_check;
-pub mod codedeploy_agent;
-pub mod codedeploy_local;
 mod completions;
 mod deploy;
 mod doctor;
@@ -11,7 +9,6 @@ mod history;
 mod keygen;
 mod logs;
 mod man_pages;
-mod migrate;
 mod plan;
 mod push;
 mod release;
@@ -28,7 +25,6 @@ mod status;
 mod stop;
 mod validate;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,13 +36,14 @@ use hostler_host::perms::passage;
 use tokio::time::Instant;
 
 use crate::cli::{Cli, Verb};
+use crate::codedeploy::verbs::migrate;
 use crate::control::ControlRequest;
 use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::interrupted::{Found, Interrupts};
 use crate::session::Session;
 use crate::setup::Setup;
-use crate::tasks::caught;
+use crate::threads::block_on;
 
 /// Runs the command.
 ///
@@ -88,19 +85,6 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Keygen(arguments) => keygen::run(&shared, &arguments),
         Verb::RotateKeys(arguments) => rotate_keys::run(&shared, &arguments),
     }
-}
-
-/// Runs a verb that waits for things, on one thread; blocking work gets a few small threads of its own.
-///
-/// # Errors
-/// The failure of the verb's work.
-pub fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(8).build()?;
-    let outcome = runtime.block_on(caught(work));
-    // Once the outcome is known, a blocking step is not waited for; the next start resumes it.
-    runtime.shutdown_background();
-    outcome.unwrap_or_else(|panicked| Err(Failure::new(ExitCode::Failed, panicked)))
 }
 
 /// How long a verb waits for a daemon that is starting or stopping.

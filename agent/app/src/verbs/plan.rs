@@ -32,10 +32,12 @@ use crate::ports::Installs;
 use crate::setup::{Setup, existing};
 use crate::state_file::{ledger_failure, read_state};
 use crate::stores::{self, AnyObject};
+use crate::wings;
 use crate::work::bundle::{
     adapted_lines, and_more, diagnose_bundle, may_change, plan_install, untold, without_made_later,
 };
 use crate::work::old_hooks::old_hooks;
+use crate::work::ports::ScriptDefaults;
 use crate::work::scripts;
 
 #[derive(Debug, Serialize)]
@@ -137,8 +139,9 @@ fn examine(
     };
     let recheck = spec.extension.recheck_after_before_install;
     let runs_in = setup.layout.state();
-    let revision = scripts::Revision { archive: directory, spec, listing: &listing, runs_in, commanded: false };
-    let found_of_scripts = scripts::problems(setup, revision).map_err(|f| Failure::say(ExitCode::Failed, f.message))?;
+    let revision =
+        scripts::Revision { archive: directory, spec, listing: &listing, runs_in, defaults: ScriptDefaults::default() };
+    let found_of_scripts = scripts::problems(revision).map_err(|f| Failure::say(ExitCode::Failed, f.message))?;
     let (of_scripts, mut suspicious) = judge_scripts(found_of_scripts, recheck);
     let (mut left_out, mut problems) = (of_scripts.left_out(), Vec::from(of_scripts));
     let (old_hooks, old_problem) = match group.map(|group| old_hooks(setup, group)) {
@@ -149,7 +152,8 @@ fn examine(
         output::notice(&format!("warning: {problem}"));
     }
     document.hooks = hooks(&old_hooks, &spec.hooks);
-    match plan_install(setup, &without_made_later(spec, &found.diagnostics), listing, (group, others), policy) {
+    let spec = &without_made_later(spec, &found.diagnostics);
+    match plan_install(setup, wings::ALL, spec, listing, (group, others), policy) {
         Ok(planned) => {
             let compared = compare_contents(&planned.plan, directory, setup.layout.root())?;
             document.files = Some(Summary::new(&planned.plan, &compared));

@@ -10,6 +10,7 @@ use hostler_core::machine::{Event, again_at_ms};
 use hostler_core::status::Status;
 
 use crate::cli::{RunArgs, Shared};
+use crate::codedeploy::verbs::local;
 use crate::daemon;
 use crate::failure::{Failure, Outcome};
 use crate::interrupted::Found;
@@ -18,6 +19,7 @@ use crate::session::Session;
 use crate::setup::Setup;
 use crate::sources::channel::{LookForKeys, PollError, PollResult, look};
 use crate::verbs::{EngineAccess, Patience};
+use crate::wings;
 use crate::work::recover::settle_all;
 
 pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
@@ -172,15 +174,17 @@ fn worse(a: ExitCode, b: ExitCode) -> ExitCode {
 
 /// Settles every open install journal, before application units start.
 fn recover(setup: &Setup, given_up: Option<&DeploymentId>) -> Outcome {
-    let local = given_up.filter(|deployment| super::codedeploy_local::is_local(deployment));
-    let here = settle_all(setup, given_up.filter(|_| local.is_none())).map_err(|failure| match failure.code {
-        ExitCode::LockHeld => {
-            Failure::say(ExitCode::LockHeld, "the agent is at work and brings interrupted Installs to an end itself")
-                .hint("`hostler status` shows what it does")
-        }
-        _ => failure,
-    });
+    let local = given_up.filter(|deployment| local::is_local(deployment));
+    let here =
+        settle_all(setup, wings::ALL, given_up.filter(|_| local.is_none())).map_err(|failure| match failure.code {
+            ExitCode::LockHeld => Failure::say(
+                ExitCode::LockHeld,
+                "the agent is at work and brings interrupted Installs to an end itself",
+            )
+            .hint("`hostler status` shows what it does"),
+            _ => failure,
+        });
     // If one state cannot be settled, the other still is.
-    super::codedeploy_local::recover(setup, local)?;
+    local::recover(setup, local)?;
     here.map(|()| ExitCode::Ok)
 }

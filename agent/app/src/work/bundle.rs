@@ -26,6 +26,7 @@ use crate::failure::{chain, fail};
 use crate::ports::Installs;
 use crate::setup::Setup;
 use crate::work::last_install::{last_install, note_others};
+use crate::work::ports::Ports;
 
 mod no_appspec;
 
@@ -332,22 +333,23 @@ pub struct Planned {
 /// All reasons against the Install, or that the host could not be examined.
 pub fn plan_install(
     setup: &Setup,
+    ports: &dyn Ports,
     spec: &AppSpec,
     listing: BundleListing,
     (group, others): (Option<&Group>, &[Installs]),
     policy: &Policy,
 ) -> Result<Planned, PlanError> {
-    let last = group.map(|group| last_install(setup, group)).transpose().map_err(PlanError::LastInstall)?.flatten();
+    let last =
+        group.map(|group| last_install(setup, ports, group)).transpose().map_err(PlanError::LastInstall)?.flatten();
     let (entries, places) = last.map_or((None, LastPlaces::Unknown), |last| (Some(last.entries), last.places));
     let mut wanted = wanted(spec, &listing, entries).map_err(PlanError::Problems)?;
     drop(listing);
     wanted = wanted.entering(places, setup.settings.unsafe_paths);
-    if group.is_some_and(|group| group.key.codedeploy_group_id.is_some()) {
-        // The CodeDeploy agent follows such links.
+    if group.is_some_and(|group| ports.compatibility(&group.key).follows_safe_links()) {
         wanted = wanted.following_safe_links();
     }
     let mut facts = observe::observe(&wanted, setup.layout.root())?;
-    let unknown = note_others(setup, others, &wanted, &mut facts).map_err(|p| PlanError::Problems(p.into()))?;
+    let unknown = note_others(setup, ports, others, &wanted, &mut facts).map_err(|p| PlanError::Problems(p.into()))?;
     let plan = plan(&wanted, &facts, policy.file_exists_behavior, policy.cleanup).map_err(PlanError::Problems)?;
     let suspicious = warnings(&wanted, &facts);
     Ok(Planned { plan, warnings: [wanted.warnings, unknown, suspicious].concat() })

@@ -5,7 +5,6 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use hostler_aws::store_s3::DownloadTarget;
-use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Revision, Source};
@@ -18,13 +17,13 @@ use crate::stores::{AnyObject, AnyStore, store_failure};
 use crate::work::bundle_cache::{Bundles, cannot_write, create_private};
 use crate::work::delta;
 
-/// Whether a bundle comes over the network, and is therefore worth keeping.
+/// Whether a bundle comes from a store or an address over the network, and is therefore worth keeping.
 pub fn is_remote(source: &Source) -> bool {
     match source {
         Source::Store { store, .. } => store.starts_with("s3://"),
         Source::Location { .. } => true,
-        Source::CodeDeploy { location, .. } => matches!(location, RevisionLocation::S3 { .. }),
-        Source::Path { .. } | Source::Kept { .. } => false,
+        // On this host, or another port's.
+        _ => false,
     }
 }
 
@@ -54,9 +53,7 @@ pub fn origin(setup: &Setup, source: &Source) -> Result<Origin, WorkFailure> {
             let object = setup.stores.elsewhere(&place).map_err(|f| fail(f.one_line()))?;
             object.map(Origin::Network).ok_or_else(|| fail(format!("{place} is not reached over the network")))
         }
-        Source::Path { .. } | Source::Kept { .. } | Source::CodeDeploy { .. } => {
-            Err(fail("a fault in hostler: the bundle comes from nowhere else"))
-        }
+        _ => Err(fail("a fault in hostler: the bundle comes from nowhere else")),
     }
 }
 

@@ -10,10 +10,10 @@ use hostler_host::layout::DeploymentPaths;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle_cache::{Bundles, is_here, unpacked_before};
-use crate::work::codedeploy_bundle;
 use crate::work::download::{Origin, copy, from_network, origin};
 
 /// A fetched bundle: the packed bundle lies at the deployment's path, unless there is a tree.
+#[derive(Debug)]
 pub struct FetchedBundle {
     /// The revision, as far as it is known.
     pub revision: Revision,
@@ -27,7 +27,7 @@ impl From<Revision> for FetchedBundle {
     }
 }
 
-/// Fetches the bundle of a job. A job whose bundle is here needs nothing.
+/// Fetches the bundle of a job from a store or an address. A job whose bundle is here needs nothing.
 pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<FetchedBundle, WorkFailure> {
     let request = &job.deployment.request;
     let expected = match (request.revision.digest, request.revision.size) {
@@ -36,12 +36,8 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
     };
     match &request.source {
         Source::Path { .. } | Source::Kept { .. } => return Ok(request.revision.clone().into()),
-        Source::CodeDeploy { location, reuse } => {
-            return codedeploy_bundle::fetch(setup, job, paths, location, reuse.as_ref())
-                .await
-                .map(FetchedBundle::from);
-        }
-        Source::Store { .. } | Source::Location { .. } => {}
+        // `origin` refuses what is neither a store nor an address.
+        _ => {}
     }
     if let Some(expected) = &expected
         && is_here(&paths.bundle(), expected).await?

@@ -12,36 +12,31 @@ use crate::failure::chain;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle_cache::{Bundles, has_room};
-use crate::work::download::is_remote;
+use crate::work::ports::Ports;
 use crate::work::revisions::{bytes_below, delete, deployments_in};
-use crate::work::{codedeploy_revisions, stage, unsettled};
+use crate::work::{stage, unsettled};
 
 /// Settles and cleans up; returns warnings about the rest, for people.
-pub fn finish(setup: &Setup, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
+pub fn finish(setup: &Setup, ports: &dyn Ports, job: &Job, commit: bool, keep: &Kept) -> Vec<String> {
     let mut warnings = Vec::new();
     if commit {
         warnings.extend(commit_install(setup, job));
     }
-    warnings.extend(put_away_bundle(setup, job));
+    warnings.extend(put_away_bundle(setup, ports, job));
     warnings.extend(clear_staging(setup, job));
-    if let Some(compat) = &setup.codedeploy_compat {
-        compat.tokens.forget(&job.deployment.id);
-    }
     // Installs that an earlier agent left open are undone before the next Install.
     let open = unsettled::left_open(setup, &job.group);
-    warnings.extend(match job.group.key.codedeploy_group_id {
-        Some(_) => codedeploy_revisions::delete_oldest(setup, job, [keep.always.clone(), open].concat()),
-        None => delete_others(setup, job, &[within_room(setup, job, keep), open].concat()),
-    });
+    warnings.extend(ports.compatibility(&job.group.key).finished(setup, job, keep, open));
     warnings
 }
 
 /// Hooks and rollbacks use the unpacked bundle. The packed bundle of a remote store is kept, so that the next
 /// deployment fetches only the differences; any other would only take the same room again.
-fn put_away_bundle(setup: &Setup, job: &Job) -> Option<String> {
+fn put_away_bundle(setup: &Setup, ports: &dyn Ports, job: &Job) -> Option<String> {
     let packed = setup.layout.deployment(&job.group.key, &job.deployment.id).bundle();
     let request = &job.deployment.request;
-    let digest = request.revision.digest.filter(|_| is_remote(&request.source) && packed.exists());
+    let is_remote = ports.bundles(&request.source).is_remote(&request.source);
+    let digest = request.revision.digest.filter(|_| is_remote && packed.exists());
     let bundles = Bundles::of(&setup.layout, &job.group.key);
     if !request.policy.keep_bundle || request.purpose == Purpose::Remove {
         bundles.drop_cached();
@@ -108,7 +103,10 @@ fn within_room(setup: &Setup, job: &Job, kept: &Kept) -> Vec<DeploymentId> {
     keep
 }
 
-fn delete_others(setup: &Setup, job: &Job, keep: &[DeploymentId]) -> Vec<String> {
+/// Deletes the group's old revisions, except those in `kept` as far as there is room for them, and those in `open`.
+/// Returns warnings for people.
+pub fn delete_by_retention(setup: &Setup, job: &Job, kept: &Kept, open: Vec<DeploymentId>) -> Vec<String> {
+    let keep = [within_room(setup, job, kept), open].concat();
     match deployments_in(&setup.layout.group(&job.group.key)) {
         Ok(found) => {
             let old = found.iter().filter(|(id, _)| !keep.contains(id));

@@ -1,24 +1,18 @@
 //! The effect RunHook: one script of one event, under its supervisor.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use hostler_core::codedeploy::specification::RevisionLocation;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::hook::{
-    BundleOrigin, HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment, with_defaults,
-    with_own,
+    HOOK_DOCUMENT_VERSION, HookFacts, HookOutcome, HookResult, HookRun, environment, with_defaults, with_own,
 };
 use hostler_core::machine::event::{FailureKind, WorkFailure};
-use hostler_core::machine::state::{Purpose, Script, Source};
-use hostler_host::codedeploy_agent::places::owner_of;
+use hostler_core::machine::state::Script;
 use hostler_host::hooks;
-use hostler_host::users::own_uid;
 use hostler_host::{atomic, clock, locale};
 
 use crate::access;
 use crate::access::Way;
-use crate::codedeploy_compat::CodeDeployCompat;
-use crate::exposure::{Use, check_archive};
 use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
@@ -86,17 +80,11 @@ async fn run(
         return could_not_start(WorkFailure::from(&error));
     }
     let run_directory = paths.run(event, index, attempt);
-    // A script that already runs is followed, whatever happened to its bundle.
-    if owner_of(&run_directory) != Some(own_uid())
-        && let Err(problem) = check_archive(setup, &job.group.key, &script.archive, Use::Run(script))
-    {
+    let compatibility = worker.ports.compatibility(&job.group.key);
+    if let Err(problem) = compatibility.check_script(setup, &job.group.key, script, &run_directory) {
         return could_not_start(fail(problem));
     }
-    let mut run = hook_run(worker, setup, job, event, index, script);
-    if let (Some(compat), true) = (&setup.codedeploy_compat, job.deployment.request.purpose == Purpose::Commanded) {
-        in_the_agents_place(&mut run, setup, compat).await;
-    }
-    run.environment = with_defaults(run.environment, locale_of_scripts(setup));
+    let run = surrounded(worker, setup, job, event, index, script).await;
     let way = Way::to(setup, &job.group.key, &script.archive);
     if let Err(failure) = way.admit(run.user.as_deref()).await {
         return could_not_start(failure);
@@ -104,8 +92,20 @@ async fn run(
     hooks::run(&worker.launcher, &worker.program, &run_directory, &run).await
 }
 
-/// The most lines of output in a report to the CodeDeploy service, as far as they fit.
-const REPORTED_LINES: usize = 100;
+/// The run of a script with what it sees of the host: what the scripts of another agent are used to, and the locale.
+async fn surrounded(
+    worker: &HostWorker,
+    setup: &Setup,
+    job: &Job,
+    event: LifecycleEvent,
+    index: usize,
+    script: &Script,
+) -> HookRun {
+    let mut run = hook_run(worker, setup, job, event, index, script);
+    worker.ports.compatibility(&job.group.key).surround(setup, job, &mut run).await;
+    run.environment = with_defaults(run.environment, locale_of_scripts(setup));
+    run
+}
 
 /// The host's locale, without the variables that scripts inherit from the agent's own environment.
 pub fn locale_of_scripts(setup: &Setup) -> Vec<(String, String)> {
@@ -113,39 +113,6 @@ pub fn locale_of_scripts(setup: &Setup) -> Vec<(String, String)> {
     let mut locale = locale::of_host(setup.layout.root());
     locale.retain(|(name, _)| !inherited(name));
     locale
-}
-
-/// Sets the environment and working directory of the CodeDeploy agent's unit for a script.
-async fn in_the_agents_place(run: &mut HookRun, setup: &Setup, compat: &CodeDeployCompat) {
-    let own = compat.environment(&setup.layout).await;
-    let facts = std::mem::take(&mut run.environment);
-    // The deployment's variables win; the search path is the profile's.
-    let is_told = |name: &str| name != "PATH" && facts.iter().any(|(told, _)| told == name);
-    let mut environment: Vec<_> = own.iter().filter(|(name, _)| !is_told(name)).cloned().collect();
-    let has_path = environment.iter().any(|(name, _)| name == "PATH");
-    environment.extend(facts.into_iter().filter(|(name, _)| name != "PATH" || !has_path));
-    run.environment = environment;
-    if setup.settings.hooks.working_directory.is_none() {
-        run.working_directory = PathBuf::from("/");
-    }
-    if !compat.agent.enable_deployments_log {
-        run.deployments_log = None;
-    }
-    run.tail_lines = REPORTED_LINES;
-}
-
-/// Where the bundle came from, for the `BUNDLE_` variables.
-fn origin(source: &Source) -> BundleOrigin {
-    match source {
-        Source::CodeDeploy { location: RevisionLocation::S3 { bucket, key, version, etag, .. }, .. } => {
-            let (bucket, key) = (bucket.clone(), key.clone());
-            BundleOrigin::S3 { bucket, key, version: version.clone(), etag: etag.clone() }
-        }
-        Source::CodeDeploy { location: RevisionLocation::GitHub { commit, .. }, .. } => {
-            BundleOrigin::GitHub { commit: commit.clone() }
-        }
-        _ => BundleOrigin::Other,
-    }
 }
 
 fn hook_run(
@@ -168,7 +135,7 @@ fn hook_run(
         application: request.key.application.as_str(),
         group: request.key.group.as_str(),
         group_id: &request.key.id(),
-        bundle: &origin(&request.source),
+        bundle: &worker.ports.bundles(&request.source).origin(&request.source),
         instance: &worker.instance,
         revision: &revision,
         timeout_seconds: timeout_seconds(job, script),
@@ -212,3 +179,6 @@ fn timeout_seconds(job: &Job, script: &Script) -> u64 {
     let left = deadline_ms.map(|at| (at.saturating_sub(clock::now_ms()) / 1000).max(1));
     left.map_or(script.timeout_seconds, |left| left.min(script.timeout_seconds))
 }
+
+#[cfg(test)]
+mod tests;

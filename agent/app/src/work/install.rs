@@ -17,12 +17,12 @@ use hostler_host::clock;
 use hostler_host::digest::DigestWriter;
 use hostler_host::install::{self, InstallError, InstallLock, InstallRequest, JournalState, Settled, Undone};
 
-use crate::exposure::{Use, check_archive};
 use crate::failure::{chain, fail};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::{self, plan_failure};
-use crate::work::{codedeploy_records, finish, mounts, unsettled};
+use crate::work::ports::Ports;
+use crate::work::{finish, mounts, unsettled};
 
 /// Why an Install did not succeed.
 enum Stopped {
@@ -39,9 +39,9 @@ impl From<WorkFailure> for Stopped {
 }
 
 /// Installs, or leaves the host unchanged. If neither is possible now, the result asks for another try.
-pub fn install(setup: &Setup, job: &Job) -> WorkResult {
+pub fn install(setup: &Setup, ports: &dyn Ports, job: &Job) -> WorkResult {
     let mut warnings = Vec::new();
-    match attempt(setup, job, &mut warnings) {
+    match attempt(setup, ports, job, &mut warnings) {
         Ok(report) => WorkResult::Installed(Ok(InstallReport { warnings, ..report })),
         Err(Stopped::Failed(failure)) => failed(setup, job, failure, warnings),
         Err(Stopped::Open(open)) => WorkResult::NotUndone(open),
@@ -63,7 +63,8 @@ fn failed(setup: &Setup, job: &Job, failure: WorkFailure, warnings: Vec<String>)
     }
 }
 
-fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<InstallReport, Stopped> {
+fn attempt(setup: &Setup, ports: &dyn Ports, job: &Job, warnings: &mut Vec<String>) -> Result<InstallReport, Stopped> {
+    let compatibility = ports.compatibility(&job.group.key);
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     let journal = paths.journal();
     let lock = setup.layout.install_lock();
@@ -79,7 +80,7 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
         }
         (Settled::Installed | Settled::Committed(_), _) => {
             let entries = install::installed(&journal).map_err(|e| WorkFailure::from(&e))?;
-            say_installed(setup, job, &entries)?;
+            compatibility.installed(setup, job, &entries)?;
             return Ok(report(&entries)?);
         }
         (Settled::None | Settled::Undone(_), _) => {}
@@ -94,9 +95,9 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
     settle_the_last_install(setup, job, warnings)?;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
     if job.deployment.request.purpose != Purpose::Remove {
-        check_archive(setup, &job.group.key, job.deployment.archive(), Use::Install).map_err(fail)?;
+        compatibility.check_bundle(setup, &job.group.key, job.deployment.archive()).map_err(fail)?;
     }
-    let (plan, destinations) = plan(setup, job, &archive, warnings)?;
+    let (plan, destinations) = plan(setup, ports, job, &archive, warnings)?;
     let request = InstallRequest {
         deployment: &job.deployment.id,
         archive: &archive,
@@ -106,11 +107,9 @@ fn attempt(setup: &Setup, job: &Job, warnings: &mut Vec<String>) -> Result<Insta
         destinations: &destinations,
         plan: &plan,
     };
-    if job.group.key.codedeploy_group_id.is_some() {
-        codedeploy_records::write_plan(setup, &job.group.key, &plan, &archive)?;
-    }
+    compatibility.installs(setup, job, &plan, &archive)?;
     let entries = install::run(&request).map_err(|e| stopped(&journal, &job.deployment.id, e))?.entries;
-    say_installed(setup, job, &entries)?;
+    compatibility.installed(setup, job, &entries)?;
     Ok(report(&entries)?)
 }
 
@@ -151,30 +150,23 @@ pub fn not_put_back(deployment: &DeploymentId, undone: &Undone) -> Option<String
     Some(format!("the Install of {deployment} was undone, but {text}"))
 }
 
-/// Records the installed entries for a CodeDeploy agent that may follow.
-fn say_installed(setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result<(), WorkFailure> {
-    match job.group.key.codedeploy_group_id {
-        Some(_) => codedeploy_records::write_installed(setup, &job.group.key, &job.deployment.id, entries),
-        None => Ok(()),
-    }
-}
-
 /// The plan on the host in its present state, and the destinations. A removal is the plan of an empty bundle.
 fn plan(
     setup: &Setup,
+    ports: &dyn Ports,
     job: &Job,
     archive: &Path,
     warnings: &mut Vec<String>,
 ) -> Result<(Plan, Vec<PathBuf>), WorkFailure> {
     let policy = &job.deployment.request.policy;
-    mounts::check_removal(setup, job).map_err(fail)?;
+    mounts::check_removal(setup, ports, job).map_err(fail)?;
     let (spec, listing) = if job.deployment.request.purpose == Purpose::Remove {
         (AppSpec::default(), BundleListing::default())
     } else {
         bundle_as_it_is(setup, job, archive)?
     };
     mounts::check_destinations(setup, &job.group, &spec, &listing).map_err(fail)?;
-    let planned = bundle::plan_install(setup, &spec, listing, (Some(&job.group), &job.others), policy);
+    let planned = bundle::plan_install(setup, ports, &spec, listing, (Some(&job.group), &job.others), policy);
     let planned = planned.map_err(|error| plan_failure(&error))?;
     // The other warnings were reported when the deployment was prepared.
     for warning in &planned.warnings {

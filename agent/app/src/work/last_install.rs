@@ -13,7 +13,7 @@ use hostler_host::install::{self, InstallError, JournalState};
 use crate::failure::chain;
 use crate::ports::Installs;
 use crate::setup::Setup;
-use crate::work::codedeploy_records;
+use crate::work::ports::Ports;
 
 /// A journal's name carries its phase, and may change between two reads while another group's deployment runs.
 const LOOKS: usize = 3;
@@ -31,8 +31,9 @@ pub struct LastInstall {
 ///
 /// # Errors
 /// When its journal cannot be read.
-pub fn last_install(setup: &Setup, group: &Group) -> Result<Option<LastInstall>, String> {
-    let Some(Found { entries, journal }) = find(setup, &Installs::last_of(group)).map_err(Unknown::into_text)? else {
+pub fn last_install(setup: &Setup, ports: &dyn Ports, group: &Group) -> Result<Option<LastInstall>, String> {
+    let Some(Found { entries, journal }) = find(setup, ports, &Installs::last_of(group)).map_err(Unknown::into_text)?
+    else {
         return Ok(None);
     };
     let places = journal.map_or(Ok(LastPlaces::Unknown), |journal| install::installed_places(&journal));
@@ -72,22 +73,20 @@ impl Unknown {
     }
 }
 
-/// The entries of an Install and its journal; the CodeDeploy agent's Installs have no journal.
+/// The entries of an Install and its journal; the Installs of other agents have no journal.
 struct Found {
     entries: Vec<InstalledEntry>,
     journal: Option<PathBuf>,
 }
 
-fn find(setup: &Setup, installs: &Installs) -> Result<Option<Found>, Unknown> {
+fn find(setup: &Setup, ports: &dyn Ports, installs: &Installs) -> Result<Option<Found>, Unknown> {
     let ours = find_ours(setup, installs).map_err(|error| match error {
         InstallError::JournalContent { .. } => Unknown::Damaged(chain(&error)),
         error => Unknown::Unreadable(chain(&error)),
     })?;
-    if installs.key.codedeploy_group_id.is_none() {
-        return Ok(ours);
-    }
     let (entries, journal) = ours.map_or((None, None), |found| (Some(found.entries), found.journal));
-    let last = codedeploy_records::last_install(setup, &installs.key, entries).map_err(Unknown::Unreadable)?;
+    let found = ports.compatibility(&installs.key).last_install(setup, &installs.key, entries);
+    let last = found.map_err(Unknown::Unreadable)?;
     Ok(last.map(|last| Found { entries: last.entries, journal: journal.filter(|_| last.ours) }))
 }
 
@@ -127,13 +126,14 @@ fn went_on(error: &InstallError) -> bool {
 /// A journal that cannot be read this time: files of its group could be removed.
 pub fn note_others(
     setup: &Setup,
+    ports: &dyn Ports,
     others: &[Installs],
     wanted: &Wanted,
     facts: &mut HostFacts,
 ) -> Result<Vec<Problem>, Problem> {
     let mut warnings = Vec::new();
     for other in others {
-        match find(setup, other) {
+        match find(setup, ports, other) {
             Ok(found) => {
                 let (entries, journal) = found.map(|found| (found.entries, found.journal)).unwrap_or_default();
                 facts.note_group(wanted, &other.key.to_string(), entries);

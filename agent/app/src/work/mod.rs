@@ -1,13 +1,11 @@
 //! The effects on this host. Each may be started again after a crash (`Work::after_a_crash`).
 
 pub mod bundle;
-mod bundle_cache;
-mod codedeploy_bundle;
-pub mod codedeploy_records;
-pub mod codedeploy_revisions;
+pub mod bundle_cache;
+mod check_bundle;
 mod delta;
-mod download;
-mod fetch;
+pub mod download;
+pub mod fetch;
 mod finish;
 pub mod hook;
 mod in_full;
@@ -15,17 +13,24 @@ mod install;
 pub mod last_install;
 mod mounts;
 pub mod old_hooks;
+pub mod plain;
+pub mod ports;
 pub mod prepare;
 mod probe;
 mod reboot;
 pub mod recover;
-mod revisions;
+pub mod revisions;
 mod room;
 pub mod scripts;
 pub mod stage;
 mod traffic;
-mod unpack;
+pub mod unpack;
 pub mod unsettled;
+
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +47,7 @@ use crate::health::HealthWatch;
 use crate::ports::{Job, Worker};
 use crate::setup::{Setup, SetupWatch};
 use crate::threads::blocking;
+use crate::work::ports::Ports;
 
 /// The worker of a real host.
 #[derive(Debug)]
@@ -50,6 +56,7 @@ pub struct HostWorker {
     instance: InstanceId,
     launcher: Launcher,
     health_watch: HealthWatch,
+    ports: &'static dyn Ports,
     /// This program, which also runs as each hook's supervisor.
     program: PathBuf,
 }
@@ -59,9 +66,14 @@ impl HostWorker {
     ///
     /// # Errors
     /// When the path of this program is unknown.
-    pub fn new(setup_watch: SetupWatch, instance: InstanceId, health_watch: HealthWatch) -> Result<Self, Failure> {
+    pub fn new(
+        setup_watch: SetupWatch,
+        instance: InstanceId,
+        health_watch: HealthWatch,
+        ports: &'static dyn Ports,
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
-        Ok(Self { setup_watch, instance, launcher: Launcher::detect(), health_watch, program })
+        Ok(Self { setup_watch, instance, launcher: Launcher::detect(), health_watch, ports, program })
     }
 }
 
@@ -99,10 +111,13 @@ impl HostWorker {
             // Work that fails for lack of space reports it itself.
             let _ = tokio::task::spawn_blocking(move || room::give_up_if_needed(&setup)).await;
         }
+        let ports = self.ports;
         match job.effect.work.clone() {
             Work::Prepare => {
                 let mut prepared = match traffic::check(&setup, &self.instance, &job).await {
-                    Ok(takes_out) => prepare::prepare(setup, job).await.map(|found| Prepared { takes_out, ..found }),
+                    Ok(takes_out) => {
+                        prepare::prepare(setup, ports, job).await.map(|found| Prepared { takes_out, ..found })
+                    }
                     Err(failure) => Err(failure),
                 };
                 if let (Launcher::Plain, Ok(prepared)) = (self.launcher, &mut prepared) {
@@ -110,19 +125,19 @@ impl HostWorker {
                 }
                 WorkResult::Prepared(prepared)
             }
-            Work::CheckBundle => codedeploy_bundle::check(setup, job).await,
+            Work::CheckBundle => check_bundle::check(setup, ports, job).await,
             Work::RunHook { event, index, attempt } => {
                 WorkResult::Hook(hook::run_or_end(self, &setup, &job, event, index, attempt).await)
             }
             Work::Install => {
-                let done = blocking(move || Ok(install::install(&setup, &job))).await;
+                let done = blocking(move || Ok(install::install(&setup, ports, &job))).await;
                 done.unwrap_or_else(|failure| WorkResult::Installed(Err(failure)))
             }
             Work::Probe { phase } => WorkResult::Probed(probe::probe(self, &setup, &job, phase).await),
             Work::Traffic { phase } => self.traffic(&setup, &job, phase).await,
             Work::Reboot => WorkResult::Rebooted(reboot::reboot(&setup, &job).await),
             Work::Finish { commit, keep } => {
-                let done = blocking(move || Ok(finish::finish(&setup, &job, commit, &keep))).await;
+                let done = blocking(move || Ok(finish::finish(&setup, ports, &job, commit, &keep))).await;
                 let warnings = done.unwrap_or_else(|failure: WorkFailure| vec![failure.message]);
                 WorkResult::Finished { warnings }
             }

@@ -13,6 +13,7 @@ use crate::failure::chain;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::last_install::{last_install, standing_journal};
+use crate::work::ports::Ports;
 
 /// Checks the destinations of a bundle's files. Problems of the bundle itself are reported elsewhere.
 ///
@@ -27,11 +28,11 @@ pub fn check_destinations(setup: &Setup, group: &Group, spec: &AppSpec, listing:
 ///
 /// # Errors
 /// A file system is missing, or the journal that names it cannot be read.
-pub fn check_removal(setup: &Setup, job: &Job) -> Result<(), String> {
+pub fn check_removal(setup: &Setup, ports: &dyn Ports, job: &Job) -> Result<(), String> {
     if job.deployment.request.purpose != Purpose::Remove {
         return Ok(());
     }
-    let last = last_install(setup, &job.group)?;
+    let last = last_install(setup, ports, &job.group)?;
     check(setup, &job.group, last.iter().flat_map(|last| &last.entries).map(|entry| entry.path.as_path()))
 }
 

@@ -1,5 +1,6 @@
 //! The hooks of the revision on the host: they stop the old application.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use hostler_core::appspec::AppspecName;
@@ -7,11 +8,11 @@ use hostler_core::appspec::spec::EventHooks;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::Group;
 use hostler_host::archive::{self, ArchiveError};
+use nix::libc::ELOOP;
 
 use crate::failure::{chain, fail};
 use crate::setup::Setup;
 use crate::work::bundle::{diagnose_kept_bundle, usable_before};
-use crate::work::codedeploy_records::is_gone;
 
 /// The hooks, or why they are left out. A missing or broken bundle of the old revision must not block every later
 /// release: its scripts cannot run, and the agent warns.
@@ -51,4 +52,9 @@ pub fn unreadable(archive: &Path, problem: &str) -> WorkFailure {
          any more, delete {}: then ApplicationStop is left out",
         archive.display()
     ))
+}
+
+/// Whether the path does not exist, and will not appear later.
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || error.raw_os_error() == Some(ELOOP)
 }

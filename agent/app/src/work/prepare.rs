@@ -14,7 +14,6 @@ use hostler_core::event_order::LifecycleEvent;
 use hostler_core::health::Check;
 use hostler_core::machine::checks::PreparedHealth;
 use hostler_core::machine::event::{FailureKind, Prepared, WorkFailure};
-use hostler_core::machine::retention::kept;
 use hostler_core::machine::state::{Purpose, Revision, Source};
 use hostler_core::plan::Problems;
 use hostler_core::store::Content;
@@ -36,26 +35,27 @@ use crate::work::bundle::{
     read_kept_appspec, refuses_link, untold, without_made_later,
 };
 use crate::work::download::is_remote;
-use crate::work::fetch::{FetchedBundle, fetch};
+use crate::work::fetch::FetchedBundle;
 use crate::work::old_hooks::old_hooks;
+use crate::work::ports::Ports;
 use crate::work::unpack::{unpack, unpack_as};
-use crate::work::{codedeploy_bundle, codedeploy_records, codedeploy_revisions, mounts, room, scripts};
+use crate::work::{mounts, room, scripts};
 
 /// Prepares a deployment, or returns all of its problems.
-pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailure> {
+pub async fn prepare(setup: Arc<Setup>, ports: &'static dyn Ports, job: Job) -> Result<Prepared, WorkFailure> {
     let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
     room::set_aside(&setup, &job)?;
     access::make_deployment_directory(&setup, &job.group.key, &job.deployment.id)?;
     make_directories(&paths)?;
-    let stayed = make_room_for_revision(&setup, &job).await?;
+    let stayed = make_room_for_revision(&setup, ports, &job).await?;
     let request = &job.deployment.request;
     signatures::admit(&setup.settings, &request.purpose, &request.trust).map_err(WorkFailure::verification)?;
-    let fetched = fetch(&setup, &job, &paths).await?;
+    let fetched = ports.bundles(&request.source).fetch(&setup, &job, &paths).await?;
     // A deployment without unpacking waits for no other group: a stop, or a restart of the application.
     let request = &job.deployment.request;
     let unpacks = request.purpose.brings_new_revision();
     let work = move || {
-        let mut prepared = unpack_and_check(&setup, &job, fetched, &paths)?;
+        let mut prepared = unpack_and_check(&setup, ports, &job, fetched)?;
         prepared.warnings.extend(stayed);
         // One sync for all files: hooks and Install then read the checked bytes, also after a power loss, and the
         // directories for their records and the journal exist.
@@ -65,13 +65,13 @@ pub async fn prepare(setup: Arc<Setup>, job: Job) -> Result<Prepared, WorkFailur
     if unpacks { in_turn(work).await } else { blocking(work).await }
 }
 
-/// In the CodeDeploy agent's place, deletes old revisions before the new one is fetched, as that agent does, so that
-/// never more than `max_revisions` are unpacked.
-async fn make_room_for_revision(setup: &Arc<Setup>, job: &Job) -> Result<Vec<String>, WorkFailure> {
-    let Source::CodeDeploy { reuse, .. } = &job.deployment.request.source else { return Ok(Vec::new()) };
-    let keep = kept(&job.group, &job.deployment).always.into_iter().chain(reuse.clone()).collect();
+async fn make_room_for_revision(
+    setup: &Arc<Setup>,
+    ports: &'static dyn Ports,
+    job: &Job,
+) -> Result<Vec<String>, WorkFailure> {
     let (setup, job) = (Arc::clone(setup), job.clone());
-    blocking(move || Ok(codedeploy_revisions::delete_oldest(&setup, &job, keep))).await
+    blocking(move || Ok(ports.compatibility(&job.group.key).make_room(&setup, &job))).await
 }
 
 /// Makes the directories for the records of later events.
@@ -84,13 +84,13 @@ fn make_directories(paths: &DeploymentPaths) -> Result<(), WorkFailure> {
 
 fn unpack_and_check(
     setup: &Setup,
+    ports: &dyn Ports,
     job: &Job,
     fetched: FetchedBundle,
-    paths: &DeploymentPaths,
 ) -> Result<Prepared, WorkFailure> {
     let purpose = &job.deployment.request.purpose;
     if matches!(purpose, Purpose::Remove | Purpose::Stop(_)) {
-        let mut warnings = if *purpose == Purpose::Remove { check_removal(setup, job)? } else { Vec::new() };
+        let mut warnings = if *purpose == Purpose::Remove { check_removal(setup, ports, job)? } else { Vec::new() };
         let (old_hooks, warning) = old_hooks_for(setup, job)?;
         warnings.extend(warning);
         let health = PreparedHealth::default();
@@ -103,22 +103,29 @@ fn unpack_and_check(
             warnings,
         });
     }
-    let (revision, unpacked) = unpacked(setup, job, fetched, paths)?;
-    check(setup, job, revision, unpacked)
+    let archive = setup.layout.deployment(&job.group.key, &job.deployment.id).archive();
+    let bundles = ports.bundles(&job.deployment.request.source);
+    let (revision, unpacked) = bundles.unpack(setup, job, fetched, &archive)?;
+    ports.compatibility(&job.group.key).unpacked(setup, job)?;
+    check(setup, ports, job, revision, unpacked)
 }
 
-/// The unpacked bundle, and the revision found in it.
-fn unpacked(
+/// The bundle of a store, an address or a path, unpacked into this directory, and the revision found in it.
+///
+/// # Errors
+/// The problem of the bundle.
+pub fn unpacked(
     setup: &Setup,
     job: &Job,
     fetched: FetchedBundle,
-    paths: &DeploymentPaths,
+    into: &Path,
 ) -> Result<(Revision, Unpacked), WorkFailure> {
+    let paths = &setup.layout.deployment(&job.group.key, &job.deployment.id);
     let revision = fetched.revision;
     if let Some(tree) = fetched.tree {
         let file = regular::open_bundle(&tree)
             .map_err(|e| WorkFailure::because(format!("cannot open {}: {e}", tree.display()), &e))?;
-        let unpacked = unpack_as(setup, &file, BundleType::Directory, &tree, &paths.archive())?;
+        let unpacked = unpack_as(setup, &file, BundleType::Directory, &tree, into)?;
         note_fingerprint(paths);
         return Ok((revision, unpacked));
     }
@@ -131,7 +138,7 @@ fn unpacked(
             Ok((revision, Unpacked { listing, adapted: Vec::new() }))
         }
         source @ (Source::Store { .. } | Source::Location { .. }) => {
-            let found = unpack(setup, &paths.bundle(), revision, &paths.archive())?;
+            let found = unpack(setup, &paths.bundle(), revision, into)?;
             if is_remote(source) {
                 note_fingerprint(paths);
             }
@@ -140,15 +147,11 @@ fn unpacked(
         Source::Path { path } => match (revision.digest, revision.size) {
             (Some(sha256), Some(size)) => {
                 copy_bundle(path, &paths.bundle(), &Content { size, sha256 })?;
-                unpack(setup, &paths.bundle(), revision, &paths.archive())
+                unpack(setup, &paths.bundle(), revision, into)
             }
-            _ => unpack(setup, path, revision, &paths.archive()),
+            _ => unpack(setup, path, revision, into),
         },
-        Source::CodeDeploy { .. } => {
-            let unpacked = codedeploy_bundle::unpack_into(setup, job, revision, paths, &paths.archive())?;
-            codedeploy_records::write_most_recent(setup, &job.group.key, &job.deployment.id)?;
-            Ok(unpacked)
-        }
+        _ => Err(fail("a fault in hostler: the bundle is another port's")),
     }
 }
 
@@ -183,7 +186,13 @@ fn copy_bundle(from: &Path, to: &Path, content: &Content) -> Result<(), WorkFail
 }
 
 /// Checks everything that can be known now: the appspec, the scripts, the plan on this host.
-fn check(setup: &Setup, job: &Job, revision: Revision, unpacked: Unpacked) -> Result<Prepared, WorkFailure> {
+fn check(
+    setup: &Setup,
+    ports: &dyn Ports,
+    job: &Job,
+    revision: Revision,
+    unpacked: Unpacked,
+) -> Result<Prepared, WorkFailure> {
     let Unpacked { listing, adapted } = unpacked;
     let policy = &job.deployment.request.policy;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
@@ -194,12 +203,12 @@ fn check(setup: &Setup, job: &Job, revision: Revision, unpacked: Unpacked) -> Re
     let read = reader(&archive, &listing, policy.appspec(), &setup.limits)?;
     let mut warnings = adapted_lines(&adapted);
     warnings.extend(read.diagnostics.iter().map(diagnose::one_line));
-    let (script_errors, script_warnings) = scripts::check(setup, job, &archive, &read.spec, &listing)?;
+    let (script_errors, script_warnings) = scripts::check(setup, ports, job, &archive, &read.spec, &listing)?;
     warnings.extend(script_warnings.iter().map(ToString::to_string));
-    // A rollback that only restarts the old application installs nothing; the events of a CodeDeploy service's
-    // deployment are not known yet.
+    // A rollback that only restarts the old application installs nothing; the events of a commanded deployment are not
+    // known yet.
     if job.deployment.request.purpose == Purpose::Commanded || job.deployment.step(LifecycleEvent::Install).is_some() {
-        let checked = check_install(setup, job, &read, listing);
+        let checked = check_install(setup, ports, job, &read, listing);
         warnings.extend(checked.map_err(|failure| after(&script_errors, failure))?);
     }
     if !script_errors.is_empty() {
@@ -236,6 +245,7 @@ fn after(errors: &Problems, failure: WorkFailure) -> WorkFailure {
 /// Whether the files can be installed on the host in its present state, as far as this must hold already.
 fn check_install(
     setup: &Setup,
+    ports: &dyn Ports,
     job: &Job,
     read: &ReadAppspec,
     listing: BundleListing,
@@ -247,12 +257,13 @@ fn check_install(
         // BeforeInstall may mount it; the Install checks again.
         return if later { Ok(vec![missing]) } else { Err(fail(missing)) };
     }
-    let planned = plan_install(setup, &spec, listing, (Some(&job.group), &job.others), &job.deployment.request.policy);
+    let policy = &job.deployment.request.policy;
+    let planned = plan_install(setup, ports, &spec, listing, (Some(&job.group), &job.others), policy);
     match planned {
         Ok(planned) => Ok(untold(planned.warnings, &read.diagnostics).iter().map(ToString::to_string).collect()),
         // The rollback first undoes the failed Install, which removes the obstacles and frees its space.
         Err(error) if may_change(&error) && job.deployment.request.purpose.rolls_back().is_some() => Ok(Vec::new()),
-        // The CodeDeploy service continues in any state of the host: BeforeInstall may repair it. A link that another
+        // A service that commands continues in any state of the host: BeforeInstall may repair it. A link that another
         // user could redirect is refused now.
         Err(error)
             if may_change(&error) && job.deployment.request.purpose == Purpose::Commanded && !refuses_link(&error) =>
@@ -268,10 +279,10 @@ fn check_install(
 }
 
 /// Whether the group's installed files can be removed on the host in its present state.
-fn check_removal(setup: &Setup, job: &Job) -> Result<Vec<String>, WorkFailure> {
-    mounts::check_removal(setup, job).map_err(fail)?;
+fn check_removal(setup: &Setup, ports: &dyn Ports, job: &Job) -> Result<Vec<String>, WorkFailure> {
+    mounts::check_removal(setup, ports, job).map_err(fail)?;
     let (spec, listing, policy) = (AppSpec::default(), BundleListing::default(), &job.deployment.request.policy);
-    let planned = plan_install(setup, &spec, listing, (Some(&job.group), &job.others), policy)
+    let planned = plan_install(setup, ports, &spec, listing, (Some(&job.group), &job.others), policy)
         .map_err(|error| plan_failure(&error))?;
     Ok(planned.warnings.iter().map(ToString::to_string).collect())
 }

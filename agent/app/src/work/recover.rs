@@ -7,7 +7,6 @@ use hostler_core::machine::{State, Work, WorkResult};
 use hostler_host::install::{self, Settled};
 use hostler_host::ledger::Ledger;
 
-use crate::exposure;
 use crate::failure::Failure;
 use crate::failure::chain;
 use crate::output;
@@ -17,20 +16,24 @@ use crate::setup::Setup;
 use crate::state_file::{ledger_failure, read_state};
 use crate::work::install as effect_install;
 use crate::work::install::not_put_back;
+use crate::work::ports::Ports;
 use crate::work::unsettled::{confirm_all, left_open, settle, settle_install};
 
 /// Settles the journal of every Install that the ledger has in flight, and prints the result. A journal that cannot be
-/// settled does not hold up the others; those of the CodeDeploy service's groups wait while other users may change
-/// their directories. `given_up` is a deployment whose unreachable files the user declares lost.
+/// settled does not hold up the others; those that other users may have changed wait. `given_up` is a deployment whose unreachable files the user declares lost.
 ///
 /// # Errors
 /// Lock held when a daemon runs (it settles them itself); failed when a journal cannot be settled.
-pub fn settle_all(setup: &Setup, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
+pub fn settle_all(setup: &Setup, ports: &dyn Ports, given_up: Option<&DeploymentId>) -> Result<(), Failure> {
     let ledger = Ledger::open(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
     let state = read_state(&ledger.current().state)?;
-    let refused = setup.codedeploy_compat.as_ref().and_then(|compat| exposure::refuse_exposed(setup, compat).err());
-    let (left, groups): (Vec<&Group>, Vec<&Group>) =
-        state.groups.values().partition(|group| refused.is_some() && group.key.codedeploy_group_id.is_some());
+    let (mut groups, mut left) = (Vec::new(), Vec::new());
+    for group in state.groups.values() {
+        match ports.compatibility(&group.key).check_journals(setup) {
+            Ok(()) => groups.push(group),
+            Err(refused) => left.push((group, refused)),
+        }
+    }
     confirm_all(setup, groups.iter().copied())?;
     if let Some(deployment) = given_up {
         give_up(setup, &groups, deployment)?;
@@ -38,8 +41,10 @@ pub fn settle_all(setup: &Setup, given_up: Option<&DeploymentId>) -> Result<(), 
     let in_flight = |d: &&Deployment| d.in_flight.as_ref().is_some_and(|effect| effect.work == Work::Install);
     let mut problems = Vec::new();
     // A journal that another user may have replaced must not be obeyed.
-    let left = left.iter().any(|group| group.active.as_ref().filter(in_flight).is_some());
-    problems.extend(refused.filter(|_| left).map(|failure| failure.one_line()));
+    let left = left.iter().filter(|(group, _)| group.active.as_ref().filter(in_flight).is_some());
+    problems.extend(left.map(|(_, refused)| refused.one_line()));
+    // One reason may hold for several groups.
+    problems.dedup();
     for group in groups {
         for deployment in left_open(setup, group) {
             match settle(setup, &group.key, &deployment) {
@@ -49,7 +54,7 @@ pub fn settle_all(setup: &Setup, given_up: Option<&DeploymentId>) -> Result<(), 
         }
         let Some(deployment) = group.active.as_ref().filter(in_flight) else { continue };
         match settle_install(setup, group, &deployment.id) {
-            Ok(settled) => say(group, &deployment.id, &word(setup, &state, group, deployment, &settled))?,
+            Ok(settled) => say(group, &deployment.id, &word(setup, ports, &state, group, deployment, &settled))?,
             Err(failure) => problems.push(failure.one_line()),
         }
     }
@@ -64,11 +69,18 @@ fn say(group: &Group, deployment: &DeploymentId, word: &str) -> Result<(), Failu
     output::text(&format!("the interrupted Install of {deployment} ({}) {word}\n", group.key))
 }
 
-fn word(setup: &Setup, state: &State, group: &Group, deployment: &Deployment, settled: &Settled) -> String {
+fn word(
+    setup: &Setup,
+    ports: &dyn Ports,
+    state: &State,
+    group: &Group,
+    deployment: &Deployment,
+    settled: &Settled,
+) -> String {
     let failed = deployment.not_undone.as_ref().is_some_and(|not_undone| not_undone.cause.is_some());
     let complete = matches!(settled, Settled::Installed | Settled::Committed(_));
     if !complete && !failed && deployment.request.purpose.is_rollback() {
-        return go_on(setup, state, group, deployment);
+        return go_on(setup, ports, state, group, deployment);
     }
     settled_word(&deployment.id, settled)
 }
@@ -96,11 +108,11 @@ fn give_up(setup: &Setup, groups: &[&Group], deployment: &DeploymentId) -> Resul
 
 /// Completes a rollback's Install, so that the boot then starts the good revision. If this fails now, the agent tries
 /// again when it starts.
-fn go_on(setup: &Setup, state: &State, group: &Group, deployment: &Deployment) -> String {
+fn go_on(setup: &Setup, ports: &dyn Ports, state: &State, group: &Group, deployment: &Deployment) -> String {
     let Some(effect) = deployment.in_flight.clone() else { return "is not going on".to_owned() };
     let others = Installs::of_others(state, &group.key);
     let job = Job { effect, deployment: deployment.clone(), group: group.clone(), others, withdrawal: None };
-    match effect_install::install(setup, &job) {
+    match effect_install::install(setup, ports, &job) {
         WorkResult::Installed(Ok(_)) => "was completed; the good revision's files are in place".to_owned(),
         WorkResult::Installed(Err(failure)) => format!("is tried again when the agent starts: {}", failure.message),
         WorkResult::NotUndone(open) => format!("is tried again when the agent starts: {}", open.why),

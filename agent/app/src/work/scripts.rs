@@ -5,11 +5,10 @@ use std::path::Path;
 
 use hostler_core::appspec::spec::AppSpec;
 use hostler_core::bundle::BundleListing;
-use hostler_core::hook::DEFAULT_PATH;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::Purpose;
 use hostler_core::plan::{
-    Problem, Problems, ScriptFacts, ScriptProblem, ScriptQuestions, ScriptUser, Scripts, SearchPath, judge_scripts,
+    Problem, Problems, ScriptFacts, ScriptProblem, ScriptQuestions, ScriptUser, Scripts, judge_scripts,
 };
 use hostler_host::users::UserError;
 use hostler_host::{mounts, observe, programs, users};
@@ -17,9 +16,10 @@ use hostler_host::{mounts, observe, programs, users};
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::work::bundle::script_heads;
+use crate::work::ports::{Ports, ScriptDefaults};
 
 /// A revision's unpacked bundle, and how its scripts run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Revision<'a> {
     /// The unpacked bundle.
     pub archive: &'a Path,
@@ -29,25 +29,27 @@ pub struct Revision<'a> {
     pub listing: &'a BundleListing,
     /// The path of the bundle when its scripts run.
     pub runs_in: &'a Path,
-    /// Whether the CodeDeploy service commands the deployment.
-    pub commanded: bool,
+    /// What holds for scripts to which the appspec says nothing else.
+    pub defaults: ScriptDefaults,
 }
 
 /// Errors and warnings about scripts of a deployment that cannot start. If an earlier script may repair the problem, it
-/// only counts as a warning where the appspec says so, and in the CodeDeploy service's deployments, because its agent
-/// never checked.
+/// only counts as a warning where the appspec says so, and in commanded deployments: the agents that such a service has
+/// of its own never checked.
 ///
 /// # Errors
 /// The user database does not answer.
 pub fn check(
     setup: &Setup,
+    ports: &dyn Ports,
     job: &Job,
     archive: &Path,
     spec: &AppSpec,
     listing: &BundleListing,
 ) -> Result<(Problems, Vec<Problem>), WorkFailure> {
     let commanded = job.deployment.request.purpose == Purpose::Commanded;
-    let found = problems(setup, Revision { archive, spec, listing, runs_in: archive, commanded });
+    let defaults = ports.compatibility(&job.group.key).script_defaults(setup, job);
+    let found = problems(Revision { archive, spec, listing, runs_in: archive, defaults });
     if job.deployment.request.purpose.rolls_back().is_some() {
         // The new application is gone either way: the scripts of the old one that can start are started.
         let found = found.unwrap_or_else(|failure| {
@@ -64,17 +66,15 @@ pub fn check(
 ///
 /// # Errors
 /// The user database does not answer.
-pub fn problems(setup: &Setup, revision: Revision<'_>) -> Result<Vec<ScriptProblem>, WorkFailure> {
-    let Revision { archive, spec, listing, runs_in, commanded } = revision;
-    let compat = setup.codedeploy_compat.as_ref().filter(|_| commanded);
+pub fn problems(revision: Revision<'_>) -> Result<Vec<ScriptProblem>, WorkFailure> {
+    let Revision { archive, spec, listing, runs_in, defaults } = revision;
     let heads = script_heads(archive, spec, listing);
     let scripts = Scripts {
         spec,
         listing,
         heads: &heads,
-        default_user: compat.and_then(|compat| compat.agent.user.as_deref()),
-        // In the CodeDeploy agent's place, a profile of the host may set another search path.
-        search_path: if commanded { SearchPath::Likely(DEFAULT_PATH) } else { SearchPath::Known(DEFAULT_PATH) },
+        default_user: defaults.user.as_deref(),
+        search_path: defaults.search_path,
     };
     Ok(scripts.problems(&answers(scripts.questions(), runs_in)?))
 }

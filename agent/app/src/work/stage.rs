@@ -23,6 +23,7 @@ use crate::work::bundle::{may_change, plan_failure, plan_install, problems_text,
 use crate::work::bundle_cache::has_room;
 use crate::work::bundle_cache::{Bundles, unpacked_before};
 use crate::work::download::{Origin, copy, from_network, is_remote, origin};
+use crate::work::ports::{Ports, ScriptDefaults};
 use crate::work::scripts;
 use crate::work::unpack::unpack;
 
@@ -42,7 +43,12 @@ pub type Ground = (Group, Vec<Installs>);
 ///
 /// # Errors
 /// [`NotStaged`].
-pub async fn stage(setup: &Arc<Setup>, ground: Ground, request: Request) -> Result<(), NotStaged> {
+pub async fn stage(
+    setup: &Arc<Setup>,
+    ports: &'static dyn Ports,
+    ground: Ground,
+    request: Request,
+) -> Result<(), NotStaged> {
     let group = &ground.0;
     let wrong = |message: String| NotStaged::Wrong(message);
     signatures::admit(&setup.settings, &request.purpose, &request.trust).map_err(wrong)?;
@@ -66,7 +72,7 @@ pub async fn stage(setup: &Arc<Setup>, ground: Ground, request: Request) -> Resu
     })?;
     let setup = Arc::clone(setup);
     let checked = in_turn(move || {
-        check(&setup, &ground, &request, &staging)?;
+        check(&setup, ports, &ground, &request, &staging)?;
         if is_remote(&request.source) && has_room(&staging.bundle()) {
             bundles.keep(&staging.bundle(), &expected.sha256).map_err(|e| WorkFailure::from(&e))?;
         }
@@ -91,7 +97,13 @@ async fn fetch_bundle(
 }
 
 /// The checks of DownloadBundle, on the host in its present state.
-fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -> Result<(), WorkFailure> {
+fn check(
+    setup: &Setup,
+    ports: &dyn Ports,
+    ground: &Ground,
+    request: &Request,
+    staging: &Staging,
+) -> Result<(), WorkFailure> {
     let group = &ground.0;
     let archive = staging.archive();
     let (_, Unpacked { listing, .. }) = unpack(setup, &staging.bundle(), request.revision.clone(), &archive)?;
@@ -102,9 +114,9 @@ fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -
         spec: &read.spec,
         listing: &listing,
         runs_in: &archive,
-        commanded: false,
+        defaults: ScriptDefaults::default(),
     };
-    let (errors, warnings) = judge_scripts(scripts::problems(setup, revision)?, recheck);
+    let (errors, warnings) = judge_scripts(scripts::problems(revision)?, recheck);
     for warning in warnings {
         log::warn!(group:% = group.key; "{warning}");
     }
@@ -112,7 +124,7 @@ fn check(setup: &Setup, ground: &Ground, request: &Request, staging: &Staging) -
         return Err(fail(problems_text(&errors)));
     }
     let spec = without_made_later(&read.spec, &read.diagnostics);
-    match plan_install(setup, &spec, listing, (Some(&ground.0), &ground.1), &request.policy) {
+    match plan_install(setup, ports, &spec, listing, (Some(&ground.0), &ground.1), &request.policy) {
         Ok(_) => Ok(()),
         Err(error) if may_change(&error) && recheck => Ok(()),
         Err(error) => Err(plan_failure(&error)),

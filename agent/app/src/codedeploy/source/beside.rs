@@ -9,7 +9,7 @@ use hostler_host::codedeploy_agent::{self, running};
 use hostler_host::users;
 
 use super::Following;
-use crate::codedeploy_compat::CodeDeployCompat;
+use crate::codedeploy::compat::CodeDeployCompat;
 use crate::failure::Failure;
 use crate::setup::Setup;
 

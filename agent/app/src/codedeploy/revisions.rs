@@ -8,10 +8,10 @@ use hostler_core::machine::retention::{Found, beyond, in_use};
 use hostler_host::install::{self, JournalState};
 use hostler_host::ledger;
 
+use crate::codedeploy::records;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::state_file::{ledger_failure, read_state};
-use crate::work::codedeploy_records;
 use crate::work::revisions::{bytes_below, delete, deployments_in};
 
 /// Deletes the oldest directories of all programs until `max_revisions` are left; returns why others remain, for
@@ -58,8 +58,8 @@ fn modified_ns(metadata: &std::fs::Metadata) -> i128 {
 /// The deployments that other programs return to: the last successful Install and the last unpacked bundle, from the
 /// shared records; and those that the other ledger uses.
 fn needed_by_others(setup: &Setup, key: &GroupKey) -> Result<Vec<DeploymentId>, String> {
-    let last = codedeploy_records::last_successful(setup, key)?;
-    let recent = codedeploy_records::most_recent(setup, key)?;
+    let last = records::last_successful(setup, key)?;
+    let recent = records::most_recent(setup, key)?;
     let mut needed: Vec<DeploymentId> = last.into_iter().chain(recent).collect();
     let beside = setup.layout.state_beside();
     let snapshot = ledger::peek(&beside, &setup.limits).map_err(|error| ledger_failure(error).one_line())?;

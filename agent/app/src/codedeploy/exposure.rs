@@ -11,7 +11,7 @@ use hostler_core::machine::state::Script;
 use hostler_host::codedeploy_agent::places::{self, Directories};
 use hostler_host::users;
 
-use crate::codedeploy_compat::CodeDeployCompat;
+use crate::codedeploy::compat::CodeDeployCompat;
 use crate::failure::Failure;
 use crate::setup::Setup;
 

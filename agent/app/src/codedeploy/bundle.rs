@@ -1,18 +1,16 @@
-//! Bundles of the CodeDeploy service's deployments: their sources, and the check before scripts of the old revision
-//! run.
+//! Bundles of the CodeDeploy service's deployments, and where they come from.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::Arc;
 
 use hostler_aws::codedeploy::Commit;
 use hostler_aws::store_s3::S3Object;
-use hostler_core::bundle::{BundleListing, BundleType};
+use hostler_core::bundle::BundleType;
 use hostler_core::codedeploy::specification::RevisionLocation;
+use hostler_core::hook::BundleOrigin;
 use hostler_core::ids::DeploymentId;
-use hostler_core::machine::WorkResult;
-use hostler_core::machine::event::{FailureKind, WorkFailure};
+use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Revision, Source};
 use hostler_core::store::{S3Location, StoreError};
 use hostler_host::archive::{self, Unpacked};
@@ -20,31 +18,75 @@ use hostler_host::atomic;
 use hostler_host::layout::DeploymentPaths;
 use hostler_host::remove_tree::remove_tree;
 
-use crate::access;
-use crate::exposure::{Use, check_archive};
+use crate::codedeploy::exposure::{Use, check_archive};
 use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::stores::AnyObject;
 use crate::stores::store_failure;
-use crate::threads::in_turn;
-use crate::work::bundle::{adapted_lines, problems_text, read_appspec};
 use crate::work::bundle_cache::{Bundles, create_private};
 use crate::work::download::from_network;
-use crate::work::scripts;
+use crate::work::fetch::FetchedBundle;
+use crate::work::ports::{BundleSource, Pending};
 use crate::work::unpack::unpack;
+
+/// Bundles of commanded deployments.
+#[derive(Debug)]
+pub struct CommandedBundles;
+
+impl BundleSource for CommandedBundles {
+    fn fetch<'a>(
+        &'a self,
+        setup: &'a Setup,
+        job: &'a Job,
+        paths: &'a DeploymentPaths,
+    ) -> Pending<'a, Result<FetchedBundle, WorkFailure>> {
+        Box::pin(async move { fetch(setup, job, paths).await.map(FetchedBundle::from) })
+    }
+
+    fn unpack(
+        &self,
+        setup: &Setup,
+        job: &Job,
+        fetched: FetchedBundle,
+        into: &Path,
+    ) -> Result<(Revision, Unpacked), WorkFailure> {
+        let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
+        unpack_into(setup, job, fetched.revision, &paths, into)
+    }
+
+    fn is_remote(&self, source: &Source) -> bool {
+        matches!(source, Source::CodeDeploy { location: RevisionLocation::S3 { .. }, .. })
+    }
+
+    fn origin(&self, source: &Source) -> BundleOrigin {
+        match source {
+            Source::CodeDeploy { location: RevisionLocation::S3 { bucket, key, version, etag, .. }, .. } => {
+                let (bucket, key) = (bucket.clone(), key.clone());
+                BundleOrigin::S3 { bucket, key, version: version.clone(), etag: etag.clone() }
+            }
+            Source::CodeDeploy { location: RevisionLocation::GitHub { commit, .. }, .. } => {
+                BundleOrigin::GitHub { commit: commit.clone() }
+            }
+            _ => BundleOrigin::Other,
+        }
+    }
+}
+
+/// The place and the deployment to be reused that a commanded deployment names.
+fn commanded(job: &Job) -> Result<(&RevisionLocation, Option<&DeploymentId>), WorkFailure> {
+    match &job.deployment.request.source {
+        Source::CodeDeploy { location, reuse } => Ok((location, reuse.as_ref())),
+        _ => Err(fail("a fault in hostler: the deployment is not the CodeDeploy service's")),
+    }
+}
 
 /// Fetches the bundle, unless it is already here, is a directory of this host, or is reused from another deployment.
 ///
 /// # Errors
 /// The failure; an object other than the requested one is a failed verification.
-pub async fn fetch(
-    setup: &Setup,
-    job: &Job,
-    paths: &DeploymentPaths,
-    location: &RevisionLocation,
-    reuse: Option<&DeploymentId>,
-) -> Result<Revision, WorkFailure> {
+async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<Revision, WorkFailure> {
+    let (location, reuse) = commanded(job)?;
     let revision = &job.deployment.request.revision;
     if paths.checked().is_dir() || reusable(setup, job, reuse).is_some() {
         return Ok(revision.clone());
@@ -129,16 +171,14 @@ fn reusable(setup: &Setup, job: &Job, reuse: Option<&DeploymentId>) -> Option<st
 ///
 /// # Errors
 /// The problem of the bundle.
-pub fn unpack_into(
+fn unpack_into(
     setup: &Setup,
     job: &Job,
     revision: Revision,
     paths: &DeploymentPaths,
     into: &Path,
 ) -> Result<(Revision, Unpacked), WorkFailure> {
-    let Source::CodeDeploy { location, reuse } = &job.deployment.request.source else {
-        return Err(fail("a fault in hostler: the deployment is not the CodeDeploy service's"));
-    };
+    let (location, reuse) = commanded(job)?;
     let checked = paths.checked();
     if checked.is_dir() && checked != into {
         remove_tree(into).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }).map_err(fail)?;
@@ -150,7 +190,7 @@ pub fn unpack_into(
         let bundle_type = if is_packed { revision.bundle_type } else { Some(BundleType::Directory) };
         return Ok((Revision { bundle_type, ..revision }, Unpacked { listing, adapted: Vec::new() }));
     }
-    if let Some(archive) = reusable(setup, job, reuse.as_ref()) {
+    if let Some(archive) = reusable(setup, job, reuse) {
         log::info!(archive:% = archive.display(); "the bundle of an earlier deployment is used again");
         return unpack(setup, &archive, revision, into);
     }
@@ -160,54 +200,4 @@ pub fn unpack_into(
         }
         _ => unpack(setup, &paths.bundle(), revision, into),
     }
-}
-
-/// The effect CheckBundle: finds lasting problems of the bundle, and reasons why its scripts cannot start here, before
-/// the old revision's scripts run.
-pub async fn check(setup: Arc<Setup>, job: Job) -> WorkResult {
-    let paths = setup.layout.deployment(&job.group.key, &job.deployment.id);
-    let Source::CodeDeploy { location, reuse } = &job.deployment.request.source else {
-        return WorkResult::Checked { fault: None, warnings: Vec::new() };
-    };
-    let made = access::make_lasting_directory(&setup, &job.group.key, &job.deployment.id);
-    let fetched = match made {
-        Ok(()) => fetch(&setup, &job, &paths, location, reuse.as_ref()).await,
-        Err(failure) => Err(failure),
-    };
-    let revision = match fetched {
-        Ok(revision) => revision,
-        // It is not the requested bundle, and will not become it.
-        Err(failure) if failure.kind == FailureKind::Verification => {
-            return WorkResult::Checked { fault: Some(failure), warnings: Vec::new() };
-        }
-        Err(failure) => {
-            let later = format!("the bundle is not here yet, DownloadBundle tries again: {}", failure.message);
-            return WorkResult::Checked { fault: None, warnings: vec![later] };
-        }
-    };
-    let found = in_turn(move || look(&setup, &job, revision, &paths)).await;
-    let (fault, warnings) = found.unwrap_or_else(|failure| (Some(failure), Vec::new()));
-    WorkResult::Checked { fault, warnings }
-}
-
-/// The problems of its appspec and scripts, and the changes to its entries.
-///
-/// # Errors
-/// The bundle cannot be unpacked.
-fn look(
-    setup: &Setup,
-    job: &Job,
-    revision: Revision,
-    paths: &DeploymentPaths,
-) -> Result<(Option<WorkFailure>, Vec<String>), WorkFailure> {
-    let checked = paths.checked();
-    let (_, Unpacked { listing, adapted }) = unpack_into(setup, job, revision, paths, &checked)?;
-    Ok((look_inside(setup, job, &checked, &listing).err(), adapted_lines(&adapted)))
-}
-
-fn look_inside(setup: &Setup, job: &Job, checked: &Path, listing: &BundleListing) -> Result<(), WorkFailure> {
-    let name = job.deployment.request.policy.appspec();
-    let read = read_appspec(checked, listing, name, &setup.limits)?;
-    let (errors, _) = scripts::check(setup, job, checked, &read.spec, listing)?;
-    if errors.is_empty() { Ok(()) } else { Err(fail(problems_text(&errors))) }
 }

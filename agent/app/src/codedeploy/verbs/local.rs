@@ -22,14 +22,16 @@ use hostler_host::layout::Layout;
 use hostler_host::perms::passage;
 
 use crate::cli::{CodeDeployLocal, FileExists, Shared};
-use crate::codedeploy_compat::CodeDeployCompat;
-use crate::exposure;
+use crate::codedeploy::compat::CodeDeployCompat;
+use crate::codedeploy::exposure;
+use crate::codedeploy::source::order::order;
 use crate::failure::{Failure, Outcome};
 use crate::log_output::also_as_the_agent;
 use crate::output;
 use crate::session::Session;
 use crate::setup::Setup;
-use crate::sources::codedeploy::order::order;
+use crate::threads::block_on;
+use crate::wings;
 use crate::work::recover::settle_all;
 
 /// The name of this program, of its log, and of the requester of its deployments.
@@ -79,7 +81,7 @@ fn begin(arguments: CodeDeployLocal) -> Outcome {
     exposure::refuse_exposed(&setup, &compat)?;
     also_as_the_agent(&setup.layout.beneath_root(&compat.agent.log_dir), NAME);
     let specification = specification(arguments, location)?;
-    super::block_on(deploy(setup, compat, specification, events))
+    block_on(deploy(setup, compat, specification, events))
 }
 
 /// Settles a local deployment's Install that a power loss interrupted, and prints the result. It finds the deployments
@@ -93,7 +95,7 @@ pub fn recover(daemons: &Setup, given_up: Option<&DeploymentId>) -> Result<(), F
     if !Layout::local_state(root).is_dir() || !configuration.is_file() {
         return Ok(());
     }
-    match settle_all(&setup(root, &configuration, None)?, given_up) {
+    match settle_all(&setup(root, &configuration, None)?, wings::ALL, given_up) {
         Err(failure) if failure.code == ExitCode::LockHeld => Ok(()),
         settled => settled,
     }

@@ -8,13 +8,13 @@ use hostler_core::codes::ExitCode;
 use hostler_host::{atomic, users};
 
 use super::Findings;
-use crate::codedeploy_compat::CodeDeployCompat;
-use crate::exposure;
+use crate::codedeploy::compat::CodeDeployCompat;
+use crate::codedeploy::exposure;
+use crate::codedeploy::source::other_agent;
+use crate::codedeploy::verbs::agent::{systemctl, systemctl_word};
 use crate::failure::Failure;
 use crate::failure::chain;
 use crate::setup::Setup;
-use crate::sources::codedeploy::other_agent;
-use crate::verbs::codedeploy_agent::{systemctl, systemctl_word};
 
 /// The configuration that a migration writes.
 const CONFIGURATION: &str = "# Written by `hostler migrate`: hostler is in the CodeDeploy agent's place.\n\

@@ -16,12 +16,11 @@ use hostler_core::machine::state::{Policy, Purpose, Request, Revision, RollbackP
 use hostler_core::release::Trust;
 use hostler_host::archive;
 
-use crate::codedeploy_compat::CodeDeployCompat;
-use crate::exposure::{Use, check_archive};
+use crate::codedeploy::compat::CodeDeployCompat;
+use crate::codedeploy::exposure::{Use, check_archive};
+use crate::codedeploy::records;
 use crate::setup::Setup;
-use crate::work::codedeploy_records;
-use crate::work::codedeploy_records::is_gone;
-use crate::work::old_hooks::unreadable;
+use crate::work::old_hooks::{is_gone, unreadable};
 
 /// Makes an order from a command's name, the event that it means, and its deployment's specification.
 ///
@@ -100,8 +99,8 @@ fn scripts(
     let chosen = chosen(event, specification.blue_green_rollback, unpacked);
     let deployment = match chosen {
         Chosen::Current => Some(specification.deployment.clone()),
-        Chosen::LastSuccessful => codedeploy_records::last_successful(setup, key)?,
-        Chosen::MostRecent => codedeploy_records::most_recent(setup, key)?,
+        Chosen::LastSuccessful => records::last_successful(setup, key)?,
+        Chosen::MostRecent => records::most_recent(setup, key)?,
     };
     let Some(deployment) = deployment else { return Ok(Vec::new()) };
     let known = state.groups.get(&key.id()).and_then(|group| group.appspec_name_of(&deployment));

@@ -20,14 +20,14 @@ use hostler_host::{archive, codedeploy_agent, install};
 use serde::Serialize;
 
 use crate::cli::{MigrateArgs, Shared};
-use crate::codedeploy_compat::CodeDeployCompat;
-use crate::exposure;
+use crate::codedeploy::compat::CodeDeployCompat;
+use crate::codedeploy::exposure;
+use crate::codedeploy::records;
+use crate::codedeploy::source::{TRACKING_AGE, other_agent};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
-use crate::sources::codedeploy::{TRACKING_AGE, other_agent};
 use crate::work::bundle::read_appspec;
-use crate::work::codedeploy_records;
 
 /// The most unsafe ways of a group that are printed.
 const NAMED_WAYS: usize = 10;
@@ -181,12 +181,12 @@ fn look(setup: &Setup, compat: &CodeDeployCompat) -> Result<Findings, Failure> {
 fn groups(setup: &Setup) -> Result<Vec<GroupFound>, Failure> {
     let say = |problem| Failure::say(ExitCode::Failed, problem);
     let mut found = Vec::new();
-    for (id, deployment) in codedeploy_records::groups(setup).map_err(say)? {
+    for (id, deployment) in records::groups(setup).map_err(say)? {
         let Ok(service_id) = id.parse::<DeploymentGroupId>() else { continue };
         // The location of its directory does not depend on the names.
         let key = GroupKey { codedeploy_group_id: Some(service_id), ..GroupKey::new("any".parse()?, "any".parse()?) };
         let archive = setup.layout.deployment(&key, &deployment).archive();
-        let last = codedeploy_records::last_install(setup, &key, ours(setup, &key, &deployment)).map_err(say)?;
+        let last = records::last_install(setup, &key, ours(setup, &key, &deployment)).map_err(say)?;
         let ours = last.as_ref().is_some_and(|last| last.ours);
         let journal = setup.layout.deployment(&key, &deployment).journal();
         let places = if ours { install::installed_places(&journal)? } else { LastPlaces::Unknown };

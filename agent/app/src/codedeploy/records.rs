@@ -15,10 +15,11 @@ use hostler_core::plan::actions::{InstalledEntry, InstalledKind, Plan};
 use hostler_host::codedeploy_agent::files;
 use hostler_host::codedeploy_agent::places::{self, owner_of};
 use hostler_host::{atomic, users};
-use nix::libc::ELOOP;
 
-use crate::exposure::text as text_of;
+use crate::codedeploy::exposure::text as text_of;
 use crate::setup::Setup;
+use crate::work::old_hooks::is_gone;
+use crate::work::ports::LastEntries;
 
 const LAST_SUCCESSFUL: &str = "_last_successful_install";
 const MOST_RECENT: &str = "_most_recent_install";
@@ -145,15 +146,6 @@ pub fn write_installed(
     write_directory(setup, key, deployment, LAST_SUCCESSFUL)
 }
 
-/// The entries that the last Install put on the host, by either agent.
-#[derive(Debug, Default)]
-pub struct LastEntries {
-    /// The entries.
-    pub entries: Vec<InstalledEntry>,
-    /// Whether it was this agent's.
-    pub ours: bool,
-}
-
 /// The entries of the last Install, if the CodeDeploy agent made it; `ours` are the entries of this agent's last
 /// Install. The cleanup file decides, because every agent writes it on Install. If a user may have written it, only
 /// entries that this user owns count.
@@ -232,9 +224,4 @@ fn entry(root: &Path, path: &Path, writer: Option<u32>) -> Result<Option<Install
         InstalledKind::File
     };
     Ok(Some(InstalledEntry { path: path.into(), kind }))
-}
-
-/// Whether the path does not exist, and will not appear later.
-pub fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) || error.raw_os_error() == Some(ELOOP)
 }

@@ -9,7 +9,7 @@ use hostler_core::codedeploy::backoff::after_failures;
 use hostler_core::codedeploy::endpoint::{EndpointChoice, endpoint};
 use hostler_host::{clock, regular};
 
-use crate::codedeploy_compat::CodeDeployCompat;
+use crate::codedeploy::compat::CodeDeployCompat;
 use crate::failure::Failure;
 use crate::setup::Setup;
 

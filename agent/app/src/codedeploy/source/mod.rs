@@ -29,7 +29,7 @@ use hostler_aws::codedeploy::CommandService;
 use hostler_host::codedeploy_agent;
 use tokio::sync::Notify;
 
-use crate::codedeploy_compat::CodeDeployCompat;
+use crate::codedeploy::compat::CodeDeployCompat;
 use crate::engine::Handle;
 use crate::log_output::also_as_the_agent;
 use crate::setup::Setup;
