@@ -200,6 +200,7 @@ mod tests {
         }
         files.stuck.lock().unwrap().clear();
         wait_for(5).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let logged = logged();
         let count = |text: &str| logged.iter().filter(|line| line.contains(text)).count();
         assert_eq!(count("d-1 replaced, and that could not be deleted then, are deleted now"), 1, "{logged:?}");

@@ -7,8 +7,8 @@ use hostler_core::lifecycle::{Action, ActionKind, Change, Hook, Opening, heartbe
 use hostler_core::retry::Backoff;
 use hostler_host::clock;
 
-use super::LifecycleController;
 use super::cloud::Cloud;
+use super::{LifecycleController, tell_fault};
 
 /// Between two tries of a completion (docs/protocols/auto-scaling.md#completion).
 pub(super) const BETWEEN_COMPLETIONS: Backoff = Backoff { first_ms: 5000, most_ms: 30_000 };
@@ -39,11 +39,11 @@ impl<C: Cloud> LifecycleController<C> {
                 found.map(|h| hook(&h.name, h.heartbeat_seconds, h.global_seconds)).collect()
             }
             Err(fault) if matches!(fault.kind, FaultKind::Denied(_)) => {
-                self.tell_fault("the hooks' times are not known", &fault);
+                tell_fault(&mut self.hook_problem, "the hooks' times are not known", &fault);
                 named.iter().map(|name| hook(name, UNKNOWN_TIMES.0, UNKNOWN_TIMES.1)).collect()
             }
             Err(fault) => {
-                self.tell_fault("the group's hooks cannot be read", &fault);
+                tell_fault(&mut self.hook_problem, "the group's hooks cannot be read", &fault);
                 return None;
             }
         };
@@ -61,10 +61,15 @@ impl<C: Cloud> LifecycleController<C> {
             match self.cloud.heartbeat(group, &hook.name, self.instance.as_str()).await {
                 // The action has not begun or is over: the next look shows which.
                 Ok(Answer::Taken | Answer::NoActiveAction) => {
+                    self.hook_problem.ends();
                     self.beaten_ms.insert(hook.name.clone(), now_ms);
                 }
                 Err(fault) => {
-                    return self.tell_fault(&format!("the hook {} was not kept alive", hook.name), &fault);
+                    return tell_fault(
+                        &mut self.hook_problem,
+                        &format!("the hook {} was not kept alive", hook.name),
+                        &fault,
+                    );
                 }
             }
         }
@@ -80,12 +85,13 @@ impl<C: Cloud> LifecycleController<C> {
             let (name, word) = (hook.name.as_str(), decided.result.word());
             let change = match self.cloud.complete(group, name, self.instance.as_str(), word).await {
                 Ok(Answer::Taken) => {
+                    self.hook_problem.ends();
                     log::info!(hook = name, result = word; "completed a hook: {}", decided.why);
                     Change::Completed(action.entry, name.to_owned())
                 }
                 Ok(Answer::NoActiveAction) => Change::UnknownToGroup(action.entry, name.to_owned()),
                 Err(fault) => {
-                    self.tell_fault(&format!("the hook {name} was not completed"), &fault);
+                    tell_fault(&mut self.hook_problem, &format!("the hook {name} was not completed"), &fault);
                     self.completions.failed();
                     return;
                 }

@@ -7,7 +7,7 @@ use hostler_host::clock;
 use tokio::time::Instant;
 
 use super::cloud::Cloud;
-use super::{BETWEEN_QUESTIONS, LifecycleController};
+use super::{BETWEEN_QUESTIONS, LifecycleController, tell_fault};
 
 /// Between requests to a metadata service that does not answer.
 pub(super) const AFTER_FAILURES: Backoff = Backoff { first_ms: 5000, most_ms: 120_000 };
@@ -74,7 +74,11 @@ impl<C: Cloud> LifecycleController<C> {
             }
             Ok(None) => LifecycleState::NotMember,
             Err(fault) => {
-                return self.tell_fault("the Auto Scaling group does not say where this instance is", &fault);
+                return tell_fault(
+                    &mut self.problem_log,
+                    "the Auto Scaling group does not say where this instance is",
+                    &fault,
+                );
             }
         };
         if let LifecycleState::Unknown(word) = &current {

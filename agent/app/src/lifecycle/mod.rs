@@ -61,6 +61,8 @@ pub struct LifecycleController<C = Aws> {
     beaten_ms: BTreeMap<String, u64>,
     completions: Retries,
     problem_log: LogOnce,
+    /// Of hooks: the group may answer every other question meanwhile.
+    hook_problem: LogOnce,
     imds_problem: LogOnce,
     imds_retries: Retries,
 }
@@ -118,6 +120,7 @@ impl<C: Cloud> LifecycleController<C> {
             beaten_ms: BTreeMap::new(),
             completions: Retries::new(hooks::BETWEEN_COMPLETIONS),
             problem_log: LogOnce::default(),
+            hook_problem: LogOnce::default(),
             imds_problem: LogOnce::default(),
             imds_retries: Retries::new(look::AFTER_FAILURES),
         }
@@ -244,12 +247,6 @@ impl<C: Cloud> LifecycleController<C> {
         }
     }
 
-    fn tell_fault(&mut self, what: &str, fault: &Fault) {
-        if self.problem_log.differs(&format!("{what}: {}", fault.without_request_ids())) {
-            log::warn!("{what}: {fault}");
-        }
-    }
-
     fn tell(&mut self, problem: &str) {
         if self.problem_log.differs(problem) {
             log::warn!("{problem}");
@@ -258,6 +255,13 @@ impl<C: Cloud> LifecycleController<C> {
 
     async fn ask(&self, event: Event) -> Result<(), AskError> {
         self.handle.ask(event).await
+    }
+}
+
+/// Logs a fault of the group, unless it is the last one again.
+fn tell_fault(log: &mut LogOnce, what: &str, fault: &Fault) {
+    if log.differs(&format!("{what}: {}", fault.without_request_ids())) {
+        log::warn!("{what}: {fault}");
     }
 }
 

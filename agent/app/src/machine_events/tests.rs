@@ -32,7 +32,7 @@ async fn scripts_that_came_are_found_by_a_reload_and_a_failure_is_logged_once_fo
     fs::write(&script, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o757)).unwrap();
     assert!(now().await.present.is_empty(), "nothing has called it");
-    for run in 0..2 {
+    for run in 1..=2 {
         setups.send_modify(|setup| *setup = Arc::new(Setup::clone(setup)));
         let found = now().await;
         assert!(found.present.contains(&MachineEvent::Setup) && found.queue.is_empty(), "{found:?}");

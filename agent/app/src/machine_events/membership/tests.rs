@@ -64,6 +64,7 @@ async fn members_that_are_not_known_are_asked_for_again_and_told_once_they_are()
     for (longest, wait) in [5, 10, 20, 40].into_iter().zip(waits(&looks)) {
         assert!((longest / 2..=longest).contains(&wait), "{:?}", waits(&looks));
     }
+    seconds(1).await;
     let logged = logged();
     let of_members: Vec<_> = logged.iter().filter(|line| line.contains("the group's members")).collect();
     assert_eq!(of_members.len(), 2, "{logged:?}");
