@@ -343,4 +343,6 @@ fn rolled_back<'s>(state: &'s State, deployment: &DeploymentId) -> Option<(&'s G
 }
 
 #[cfg(test)]
-pub mod tests;
+pub mod doubles;
+#[cfg(test)]
+mod tests;

@@ -65,8 +65,8 @@ struct Signalling {
 
 impl Signalling {
     async fn to(cloud: &Scripted, signals: &str) -> Self {
-        let handle = engine::tests::start(State::default());
-        handle.ask(engine::tests::deploy("d-1")).await.unwrap();
+        let handle = engine::doubles::start(State::default());
+        handle.ask(engine::doubles::deploy("d-1", "blue")).await.unwrap();
         handle.state().wait_for(|state| !state.is_busy()).await.unwrap();
         let (setups, setup_watch) = SetupWatch::new(Arc::new(of(signals)));
         let (health, health_watch) = watch::channel(Health::new());

@@ -94,7 +94,7 @@ impl Cloud for Scripted {
 fn follow(cloud: &Scripted, configuration: &str) -> (Handle, tokio::sync::watch::Sender<Arc<Setup>>) {
     listen();
     let (setups, setup_watch) = SetupWatch::new(Arc::new(setup("/nowhere".as_ref(), configuration)));
-    let (handle, health_watch) = (engine::tests::start(State::default()), HealthWatch::default());
+    let (handle, health_watch) = (engine::doubles::start(State::default()), HealthWatch::default());
     let sources = Sources::new(setup_watch.clone(), handle.state(), health_watch.watch());
     let (cloud, asked) = (cloud.clone(), handle.clone());
     start(&sources, move || {

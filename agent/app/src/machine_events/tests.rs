@@ -15,7 +15,7 @@ async fn scripts_that_came_are_found_by_a_reload_and_a_failure_is_logged_once_fo
     let root = tempfile::tempdir().unwrap();
     let setup = setup(root.path(), "");
     let scripts = setup.layout.machine_scripts(MachineEvent::Setup);
-    let handle = engine::tests::start(State::default());
+    let handle = engine::doubles::start(State::default());
     let (setups, setup_watch) = SetupWatch::new(Arc::new(setup));
     let health = tokio::sync::watch::Sender::default();
     let sources = Sources::new(setup_watch, handle.state(), health.subscribe());

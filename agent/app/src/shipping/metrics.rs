@@ -137,9 +137,9 @@ mod tests {
         let setup = setup(root.path(), ON);
         let path = setup.layout.metrics_log();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let handle = engine::tests::start(State::default());
+        let handle = engine::doubles::start(State::default());
         let deploy = async |id| {
-            handle.ask(engine::tests::deploy(id)).await.unwrap();
+            handle.ask(engine::doubles::deploy(id, "blue")).await.unwrap();
             handle.state().wait_for(|state| !state.is_busy()).await.unwrap();
         };
         deploy("d-1").await;

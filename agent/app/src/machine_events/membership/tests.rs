@@ -44,7 +44,7 @@ async fn members_that_are_not_known_are_asked_for_again_and_told_once_they_are()
     places.answers.lock().unwrap().extend([away(), away(), away(), Ok(members(&["i-2"]))]);
     let mut state = State::default();
     state.machine_events.present.insert(MachineEvent::Configure);
-    let handle = engine::tests::start(state.clone());
+    let handle = engine::doubles::start(state.clone());
     let setup = setup(root.path(), "");
     let document = setup.layout.members(&members(&["i-1", "i-2"]).to_bytes().unwrap().1);
     let (setups, setup_watch) = SetupWatch::new(Arc::new(setup));
