@@ -75,7 +75,7 @@ impl<E: std::error::Error + 'static> From<&E> for WorkFailure {
 
 /// Why a deployment failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written")]
+#[serde(from = "Written", into = "Written")]
 pub struct Failure {
     /// The event that failed.
     pub event: LifecycleEvent,
@@ -86,7 +86,6 @@ pub struct Failure {
     /// The last lines of output.
     pub tail: Vec<String>,
     /// What it is.
-    #[serde(flatten)]
     pub kind: FailureKind,
 }
 
@@ -97,8 +96,8 @@ struct Fields {
     verification: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     absent: bool,
-    /// `None` in what agents before this field wrote.
-    #[serde(default)]
+    /// `None` in what agents before this field wrote, and where it is false and the words do not say otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     no_space: Option<bool>,
 }
 
@@ -118,13 +117,13 @@ impl From<FailureKind> for Fields {
         Self {
             verification: kind == FailureKind::Verification,
             absent: kind == FailureKind::Absent,
-            no_space: Some(kind == FailureKind::NoSpace),
+            no_space: (kind == FailureKind::NoSpace).then_some(true),
         }
     }
 }
 
 /// A deployment's failure in a state, by this agent or an older one.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Written {
     event: LifecycleEvent,
     script: Option<String>,
@@ -142,6 +141,16 @@ impl From<Written> for Failure {
             (_, kind) => kind,
         };
         Self { event, script, message, tail, kind }
+    }
+}
+
+impl From<Failure> for Written {
+    fn from(failure: Failure) -> Self {
+        let Failure { event, script, message, tail, kind } = failure;
+        let misleads = kind != FailureKind::NoSpace && of_words(&message) == FailureKind::NoSpace;
+        let fields = Fields::from(kind);
+        let fields = Fields { no_space: fields.no_space.or(misleads.then_some(false)), ..fields };
+        Self { event, script, message, tail, fields }
     }
 }
 
