@@ -40,6 +40,8 @@ fn every_verb_has_a_manual_page() {
         assert!(program.contains(&format!(".SH {heading}\n")), "{heading} is not in\n{program}");
     }
     let deploy = page(directory.path(), "hostler-deploy.1");
+    let title = concat!(".TH hostler-deploy 1 \"\" \"hostler ", env!("CARGO_PKG_VERSION"), "\" hostler\n");
+    assert!(deploy.starts_with(title), "{deploy}");
     // A flag of its own, one of all verbs, and the way to the rest.
     for text in ["no\\-rollback", "state\\-dir", "hostler(1)"] {
         assert!(deploy.contains(text), "{text} is not in\n{deploy}");

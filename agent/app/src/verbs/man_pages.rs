@@ -1,7 +1,7 @@
 //! `hostler man-pages DIR`: the manual pages that the packages install, `hostler.1` and one for each verb.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -29,24 +29,29 @@ fn write(
     command: &Command,
     page: impl Fn(&Man, &mut Vec<u8>) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let source = concat!("hostler ", env!("CARGO_PKG_VERSION"));
-    let man = Man::new(command.clone()).source(source).manual("hostler");
+    let (man, name) = (Man::new(command.clone()), command.get_display_name().unwrap_or_else(|| command.get_name()));
     let (path, mut text) = (directory.join(man.get_filename()), Vec::new());
+    // Written here, because the crate leaves out the empty date, which the same pages at every build have.
+    writeln!(text, ".TH {name} 1 \"\" \"{}\" hostler", concat!("hostler ", env!("CARGO_PKG_VERSION")))?;
     page(&man, &mut text).and_then(|()| fs::write(&path, text)).with_context(|| format!("writing {}", path.display()))
 }
 
+/// What the pages have in common.
+fn begin(man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
+    man.render_name_section(page)?;
+    man.render_synopsis_section(page)?;
+    man.render_description_section(page)?;
+    man.render_options_section(page)
+}
+
 fn of_verb(man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
-    man.render(page)?;
+    begin(man, page)?;
     Roff::new().control("SH", ["SEE ALSO"]).text([roman("hostler(1)")]).to_writer(page)
 }
 
 /// As for a verb, but what the help ends with gets the headings that readers of manual pages look for.
 fn of_program(man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
-    man.render_title(page)?;
-    man.render_name_section(page)?;
-    man.render_synopsis_section(page)?;
-    man.render_description_section(page)?;
-    man.render_options_section(page)?;
+    begin(man, page)?;
     man.render_subcommands_section(page)?;
     let mut roff = Roff::new();
     for part in AFTER_HELP.split("\n\n") {
