@@ -15,12 +15,15 @@ use crate::engine;
 use crate::setup::SetupWatch;
 use crate::test_support::{listen, logged, setup};
 
+/// When, the target's name, and the status.
+type Sent = (Instant, String, &'static str);
+
 /// Answers in this order, and takes every signal after that.
 #[derive(Clone, Default)]
 struct Scripted {
     answers: Arc<Mutex<VecDeque<Fault>>>,
     tags: Arc<Mutex<VecDeque<Failure>>>,
-    sent: Arc<Mutex<Vec<(Instant, String, &'static str)>>>,
+    sent: Arc<Mutex<Vec<Sent>>>,
 }
 
 impl Scripted {

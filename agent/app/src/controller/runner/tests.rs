@@ -133,7 +133,7 @@ async fn a_source_that_it_does_not_wait_for_does_not_call_it() {
 async fn changes_during_a_call_are_one_more_call_with_all_of_them() {
     let mut running = Running::new();
     let Call { view, answer } = running.call().await;
-    assert!(!view.setup.settings.auto_scaling.is_some());
+    assert!(view.setup.settings.auto_scaling.is_none());
     running.host.touch_state();
     running.host.touch_state();
     running.host.health.send_modify(|_| {});
