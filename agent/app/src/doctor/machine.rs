@@ -14,7 +14,7 @@ use hostler_host::{clock, inspect, ledger, mounts, users};
 use crate::codedeploy_compat::CodeDeployCompat;
 use crate::exposure;
 use crate::setup::Setup;
-use crate::state_file::{LockedState, ledger_failure, read_state};
+use crate::state_file::{LockedState, is_closed, ledger_failure, read_state};
 
 /// With less free space, no deployment can succeed.
 const LITTLE_SPACE: u64 = 64 << 20;
@@ -91,10 +91,15 @@ fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
 }
 
 fn ledger(setup: &Setup, findings: &mut Vec<Finding>) {
-    let snapshot = match ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure) {
+    let snapshot = match ledger::peek(setup.layout.state(), &setup.limits) {
         Ok(Some(snapshot)) => snapshot,
         Ok(None) => return findings.push(Finding::info(Code::Ledger, "there is none yet")),
-        Err(failure) => {
+        Err(closed) if is_closed(&closed) => {
+            let message = ledger_failure(closed).one_line();
+            return findings.push(Finding::warning(Code::Ledger, message, "call hostler doctor as root (sudo)"));
+        }
+        Err(error) => {
+            let failure = ledger_failure(error);
             let remedy = "restore it, or move it away to start without a memory of what is installed";
             return findings.push(Finding::error(Code::Ledger, failure.one_line(), remedy));
         }
