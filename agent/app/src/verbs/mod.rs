@@ -53,6 +53,9 @@ use crate::tasks::caught;
 pub fn run(cli: Cli) -> Outcome {
     let level = if matches!(cli.verb, Verb::Run(_)) { log::LevelFilter::Info } else { log::LevelFilter::Error };
     crate::log_output::start(level);
+    if !matches!(&cli.verb, Verb::Run(arguments) if !arguments.once) {
+        crate::log_output::deployments_are_shown();
+    }
     if !cli.verb.writes_the_callers_own() {
         passage::forget_the_callers_umask();
     }
@@ -67,7 +70,11 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Reload => reload::run(&shared),
         Verb::Seal => seal::run(&shared),
         Verb::Version => {
-            crate::output::text(concat!("hostler ", env!("CARGO_PKG_VERSION"), "\n"))?;
+            if shared.json {
+                crate::output::json(&serde_json::json!({ "version": 1, "hostler": env!("CARGO_PKG_VERSION") }))?;
+            } else {
+                crate::output::text(concat!("hostler ", env!("CARGO_PKG_VERSION"), "\n"))?;
+            }
             Ok(ExitCode::Ok)
         }
         Verb::Doctor(arguments) => doctor::run(&shared, &arguments),
