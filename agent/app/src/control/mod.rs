@@ -51,6 +51,9 @@ pub enum ControlRequest {
         key: GroupKey,
         /// The deployment to return to.
         to: Option<DeploymentId>,
+        /// Whether that deployment may be one that failed.
+        #[serde(default)]
+        force: bool,
     },
     /// Remove a group; progress responses follow.
     Remove {

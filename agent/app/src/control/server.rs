@@ -206,9 +206,9 @@ impl Server {
                     Err(failure) => refuse(connection, failure.code, failure.one_line()).await,
                 }
             }
-            ControlRequest::Rollback { key, to } => {
+            ControlRequest::Rollback { key, to, force } => {
                 let policy = Box::new(setup.settings.policy(&key));
-                deploy(connection, handle, |id| Event::Rollback { id, key, to, asked_by, policy }).await
+                deploy(connection, handle, |id| Event::Rollback { id, key, to, force, asked_by, policy }).await
             }
             ControlRequest::Remove { key, ignore_application_stop_failures } => {
                 let policy = removal_policy(&setup.settings, &key, ignore_application_stop_failures);

@@ -1,5 +1,6 @@
 //! The verbs, one file each; this file holds the shared parts.
 
+mod acting_group;
 mod bundle_check;
 pub mod codedeploy_agent;
 pub mod codedeploy_local;
