@@ -160,7 +160,10 @@ fn service_group() -> Finding {
     if users::group_exists(SERVICE_GROUP) {
         return Finding::ok(Code::ServiceGroup, format!("members of {SERVICE_GROUP} may act"));
     }
-    Finding::info(Code::ServiceGroup, format!("there is no group {SERVICE_GROUP}: only root may act"))
+    Finding::info(
+        Code::ServiceGroup,
+        format!("there is no group {SERVICE_GROUP}: only root and the agent's own user may act"),
+    )
 }
 
 fn supervision() -> Finding {
