@@ -257,6 +257,35 @@ fn in_the_codedeploy_agents_place_bundles_stay_open_unless_the_configuration_clo
     assert!(!reads(OTHER, &open.join("deployment-archive/appspec.yml")));
 }
 
+/// What a user reads who is neither root nor in the service group, and where the messages lead.
+#[test]
+fn a_user_who_may_not_read_the_state_is_told_who_may() {
+    if !root_or_skip("other users") {
+        return;
+    }
+    let host = Host::new();
+    let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", "echo done").write();
+    host.deploy(&bundle, &[]).with_code(0);
+    let as_other = |arguments: &[&str]| {
+        let mut command = host.command(arguments);
+        command.uid(OTHER).gid(OTHER);
+        Ended::of(command)
+    };
+    for verb in ["logs", "history", "status"] {
+        as_other(&[verb]).with_code(1).saying(&["Permission denied", "use sudo", "members of the group hostler"]);
+    }
+    let report = as_other(&["doctor", "--json"]).json();
+    let findings = report["findings"].as_array().unwrap().clone();
+    let found = findings.into_iter().find(|finding| finding["code"] == "ledger").unwrap();
+    let text = found.to_string();
+    assert!(found["severity"] == "warning" && text.contains("as root") && !text.contains("move it away"), "{text}");
+    // The daemon answers others too, but not with what scripts print or who asked for what.
+    let daemon = host.daemon(&[]);
+    as_other(&["logs"]).with_code(1).saying(&["members of the group hostler read the output of hooks"]);
+    as_other(&["history"]).with_code(3).saying(&["may only look"]);
+    drop(daemon);
+}
+
 /// A configuration with a secret, as the packages install it, on a host that no other user can change.
 #[test]
 fn a_configuration_that_a_user_may_not_read_stops_neither_status_nor_validate_and_is_named_by_the_others() {

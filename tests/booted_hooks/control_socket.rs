@@ -31,6 +31,18 @@ fn there_is_one_agent_and_it_knows_who_asks() {
     let (status, said) = by("member", &format!("deploy {place}"));
     assert_eq!(status, code(ExitCode::Ok), "{said}");
 
+    // A member reads what the daemon and the output's own mode let it read; the ledger stays root's.
+    let (status, said) = by("member", "logs");
+    assert!(status == code(ExitCode::Ok) && said.contains("done"), "{said}");
+    let (status, said) = by("member", "history");
+    assert_eq!(status, code(ExitCode::Ok), "{said}");
+    assert_eq!(said.trim(), host.sh("hostler history").trim());
+    let (status, said) = by("outsider", "history");
+    assert_eq!(status, code(ExitCode::Refused), "{said}");
+    // The configuration is closed to others already.
+    let (status, said) = by("outsider", "logs");
+    assert!(status == code(ExitCode::Usage) && said.contains("members of the group hostler read"), "{said}");
+
     let history = host.sh("hostler history | grep 'deployment of app/hosts started'");
     let asked: Vec<&str> = history.lines().map(|line| line.split(" by ").nth(1).unwrap()).collect();
     assert_eq!(asked.len(), 2, "{history}");

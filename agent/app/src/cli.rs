@@ -185,6 +185,9 @@ pub struct RollbackArgs {
     /// Return to the revision of this deployment [default: the newest good one that does not run now]
     #[arg(long, value_name = "DEPLOYMENT")]
     pub to: Option<DeploymentId>,
+    /// Return to that deployment's revision although the deployment failed
+    #[arg(long, requires = "to")]
+    pub force: bool,
 }
 
 /// Flags of `remove`.

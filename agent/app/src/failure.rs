@@ -18,6 +18,11 @@ pub struct Failure {
     hint: Option<String>,
 }
 
+/// Standard output was closed by its reader (`hostler logs | head`), which wants no more and no message.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output was closed")]
+pub struct OutputClosed;
+
 /// The result of a verb.
 pub type Outcome = Result<ExitCode, Failure>;
 
@@ -50,6 +55,9 @@ impl Failure {
 
     /// Prints it on standard error.
     pub fn print(&self) {
+        if self.error.is::<OutputClosed>() {
+            return;
+        }
         let mut text = format!("error: {}\n", self.error);
         for cause in self.error.chain().skip(1) {
             text.push_str(&format!("caused by: {cause}\n"));

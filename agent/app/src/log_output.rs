@@ -10,8 +10,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use hostler_core::operator_events::OperatorEvent;
 use hostler_core::text::printable;
 use hostler_host::regular;
 use log::kv::{Error, Key, Value, VisitSource};
@@ -183,6 +185,9 @@ impl Log for Stderr {
 
     fn log(&self, record: &Record) {
         if self.enabled(record.metadata()) {
+            if is_shown(record) {
+                return;
+            }
             let mut line = text_of(record);
             line.push('\n');
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
@@ -190,6 +195,22 @@ impl Log for Stderr {
     }
 
     fn flush(&self) {}
+}
+
+/// Set where the verb itself shows its deployments: their records would say the same once more on standard error.
+static SHOWS_DEPLOYMENTS: AtomicBool = AtomicBool::new(false);
+
+/// Leaves the records that the verb's own output repeats out of standard error; the journal has them all.
+pub fn deployments_are_shown() {
+    SHOWS_DEPLOYMENTS.store(true, Ordering::Relaxed);
+}
+
+fn is_shown(record: &Record) -> bool {
+    let of_output =
+        [OperatorEvent::DeploymentFailed.name(), OperatorEvent::InstallNotUndone.name(), "deployment-warning"];
+    let event = record.key_values().get(Key::from_str("hostler_event"));
+    let is_repeated = event.and_then(|event| event.to_borrowed_str().map(|event| of_output.contains(&event)));
+    SHOWS_DEPLOYMENTS.load(Ordering::Relaxed) && is_repeated.unwrap_or(false)
 }
 
 struct Fields<'a>(&'a mut String);

@@ -1,11 +1,12 @@
 //! Standard output, as text or JSON but never both; and notices on standard error for users who wait.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
+use hostler_core::codes::ExitCode;
 use hostler_core::text::printable;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, OutputClosed};
 
 /// Prints text. Parts of it come from elsewhere, so its control characters are escaped.
 ///
@@ -25,7 +26,10 @@ pub fn overwritten(line: &str) -> Result<(), Failure> {
 
 fn write(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::from)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::new(ExitCode::Failed, OutputClosed),
+        _ => Failure::from(error),
+    })
 }
 
 /// Prints a line on standard error for a user who waits; nothing depends on it.

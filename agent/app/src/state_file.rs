@@ -1,5 +1,7 @@
 //! The state in the ledger: read, or held under its lock before any work begins.
 
+use std::io::ErrorKind;
+
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::machine::state::STATE_VERSION;
@@ -67,10 +69,20 @@ pub fn read_state(bytes: &[u8]) -> Result<State, Failure> {
     Ok(state)
 }
 
+/// The advice where this process's user may not read the agent's state.
+pub const WHO_READS: &str = "only root reads the agent's state: use sudo; members of the group hostler ask the daemon, \
+                             while it runs";
+
+/// Whether this process's user may not open the ledger.
+pub fn is_closed(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied)
+}
+
 /// The exit code of a ledger error.
 pub fn ledger_failure(error: LedgerError) -> Failure {
     match error {
         LedgerError::LockHeld { .. } => Failure::new(ExitCode::LockHeld, error),
+        closed if is_closed(&closed) => Failure::new(ExitCode::Failed, closed).hint(WHO_READS),
         other => Failure::new(ExitCode::Failed, other),
     }
 }

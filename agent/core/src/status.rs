@@ -9,11 +9,11 @@ use crate::event_order::LifecycleEvent;
 use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::Lifecycle;
-use crate::machine::again_at_ms;
 use crate::machine::event::Work;
 use crate::machine::state::{
     Creator, Deployment, Failure, Group, Installed, NotUndone, Outcome, Purpose, State, StepStatus,
 };
+use crate::machine::{again_at_ms, earlier};
 use crate::machine_events::MachineEvents;
 use crate::release::Trust;
 use crate::traffic::Withdrawal;
@@ -137,6 +137,9 @@ pub struct GroupStatus {
     /// When the daemon tries `last`, a rollback without space, again, milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_again_ms: Option<u64>,
+    /// The revisions to which the group can return, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
 }
 
 /// A group's condition in one word.
@@ -172,6 +175,31 @@ impl Condition {
             Self::RolledBack => "rolled back",
             Self::Stopped => "stopped",
             Self::NotUndone => "NOT UNDONE",
+        }
+    }
+}
+
+/// A revision to which the group can return.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The deployment that installed it, as `rollback --to` takes it.
+    pub deployment: DeploymentId,
+    /// SHA-256 of the bundle; `None` for a directory.
+    pub revision: Option<Sha256Digest>,
+    /// Where the bundle came from.
+    pub location: String,
+    /// When the deployment ended, milliseconds since 1970.
+    pub at_ms: Option<u64>,
+}
+
+impl From<&Deployment> for Earlier {
+    fn from(deployment: &Deployment) -> Self {
+        let revision = &deployment.request.revision;
+        Self {
+            deployment: deployment.id.clone(),
+            revision: revision.digest,
+            location: revision.location.clone(),
+            at_ms: deployment.finished_ms,
         }
     }
 }
@@ -258,6 +286,7 @@ fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupSta
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
         failed: made_good(group).map(|d| deployment_status(d, now_ms)),
         rollback_again_ms: again_at_ms(group),
+        earlier: earlier(group).map(Earlier::from).collect(),
     }
 }
 

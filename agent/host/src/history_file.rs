@@ -52,6 +52,11 @@ pub enum HistoryFileError {
 }
 
 impl HistoryFileError {
+    /// Whether this process's user may not open the file.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether the file system has no space, or this user none on it.
     pub fn is_full(&self) -> bool {
         let Self::Io { source, .. } = self else { return false };

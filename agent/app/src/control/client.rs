@@ -67,6 +67,24 @@ impl Client {
         }
     }
 
+    /// The newest records of the history as lines, oldest first.
+    ///
+    /// # Errors
+    /// When it is refused, or the daemon goes away.
+    pub async fn history(&mut self) -> Result<Vec<String>, Failure> {
+        let mut lines = Vec::new();
+        let mut answer = self.ask(ControlRequest::History).await?;
+        loop {
+            match answer {
+                ControlResponse::History { line } => lines.push(line),
+                ControlResponse::Done => return Ok(lines),
+                other => return Err(unexpected(&other)),
+            }
+            let next = self.answer().await.map_err(unanswered)?;
+            answer = next.ok_or_else(|| Failure::say(ExitCode::Failed, "the daemon ended before the history did"))?;
+        }
+    }
+
     /// The daemon's metrics, as OpenMetrics text.
     ///
     /// # Errors

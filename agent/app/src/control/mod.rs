@@ -28,6 +28,9 @@ pub struct VersionedRequest {
     pub request: ControlRequest,
 }
 
+/// The most records of the history that one answer has: the daemon holds them in memory meanwhile.
+pub const MOST_HISTORY_RECORDS: usize = 5000;
+
 /// The requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
@@ -48,6 +51,9 @@ pub enum ControlRequest {
         key: GroupKey,
         /// The deployment to return to.
         to: Option<DeploymentId>,
+        /// Whether that deployment may be one that failed.
+        #[serde(default)]
+        force: bool,
     },
     /// Remove a group; progress responses follow.
     Remove {
@@ -63,6 +69,8 @@ pub enum ControlRequest {
     },
     /// How far the logs are shipped.
     Logs,
+    /// The newest records of the history, for members of the service group, who may not read its file.
+    History,
     /// Drain and stop.
     Stop,
 }
@@ -73,11 +81,13 @@ impl ControlRequest {
         match self {
             Self::Deploy(wish) => Some(&wish.key),
             Self::Rollback { key, .. } | Self::Remove { key, .. } | Self::Resume { key } => Some(key),
-            Self::Status | Self::Metrics | Self::Health | Self::Reload | Self::Logs | Self::Stop => None,
+            Self::Status | Self::Metrics | Self::Health | Self::Reload | Self::Logs | Self::History | Self::Stop => {
+                None
+            }
         }
     }
 
-    /// Whether the request changes something, so that not every user may send it.
+    /// Whether the request changes something or shows what not every user may see, so that not every user may send it.
     pub fn acts(&self) -> bool {
         !matches!(self, Self::Status | Self::Metrics | Self::Health | Self::Logs)
     }
@@ -93,6 +103,11 @@ pub enum ControlResponse {
     Logs {
         /// `None` when the daemon ships no logs.
         report: Option<Box<LogsReport>>,
+    },
+    /// One record of the history, oldest first; [`Self::Done`] follows the last one.
+    History {
+        /// The line of the file.
+        line: String,
     },
     /// The metrics.
     Metrics {

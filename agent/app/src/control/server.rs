@@ -1,5 +1,6 @@
 //! The daemon's side of the control socket: the permissions for each request, and the answers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use hostler_core::machine::{Event, Progress};
 use hostler_core::metrics;
 use hostler_core::status::{Daemon, Health, problems};
 use hostler_host::clock;
+use hostler_host::history_file::{self, HistoryFileError};
 use hostler_host::socket::{Connection, SocketError};
 use hostler_host::users::{self, SERVICE_GROUP};
 use tokio::net::UnixListener;
@@ -19,10 +21,11 @@ use tokio::time::timeout;
 use crate::control::connection_limits::{ConnectionLimits, acts_by_credentials};
 use crate::control::scrape::{self, Page};
 use crate::control::server_context::{Backend, ServerContext};
-use crate::control::{ControlRequest, ControlResponse, PROTOCOL_VERSION, VersionedRequest};
+use crate::control::{ControlRequest, ControlResponse, MOST_HISTORY_RECORDS, PROTOCOL_VERSION, VersionedRequest};
 use crate::engine::{AskError, Handle};
+use crate::failure::chain;
 use crate::requests::{deploy_request, removal_policy};
-use crate::setup::SetupWatch;
+use crate::setup::{Setup, SetupWatch};
 
 /// Answers requests until it is dropped.
 #[derive(Debug, Clone)]
@@ -169,6 +172,7 @@ impl Server {
             }
             ControlRequest::Metrics => send(connection, &ControlResponse::Metrics { text: self.metrics() }).await,
             ControlRequest::Health => send(connection, &ControlResponse::Health { problems: self.problems() }).await,
+            ControlRequest::History => self.history(connection).await,
             ControlRequest::Stop => self.stop(connection).await,
             ControlRequest::Reload => self.reload(connection).await,
             ask => {
@@ -202,9 +206,9 @@ impl Server {
                     Err(failure) => refuse(connection, failure.code, failure.one_line()).await,
                 }
             }
-            ControlRequest::Rollback { key, to } => {
+            ControlRequest::Rollback { key, to, force } => {
                 let policy = Box::new(setup.settings.policy(&key));
-                deploy(connection, handle, |id| Event::Rollback { id, key, to, asked_by, policy }).await
+                deploy(connection, handle, |id| Event::Rollback { id, key, to, force, asked_by, policy }).await
             }
             ControlRequest::Remove { key, ignore_application_stop_failures } => {
                 let policy = removal_policy(&setup.settings, &key, ignore_application_stop_failures);
@@ -220,9 +224,25 @@ impl Server {
             | ControlRequest::Logs
             | ControlRequest::Metrics
             | ControlRequest::Health
+            | ControlRequest::History
             | ControlRequest::Stop
             | ControlRequest::Reload => Ok(()),
         }
+    }
+
+    async fn history(&self, connection: &mut Connection) -> Result<(), SocketError> {
+        let setup = self.setup_watch.now();
+        let read = tokio::task::spawn_blocking(move || newest_records(&setup, MOST_HISTORY_RECORDS)).await;
+        let lines = match read {
+            Ok(Ok(lines)) => lines,
+            Ok(Err(error)) => return refuse(connection, ExitCode::Failed, chain(&error)).await,
+            Err(error) => return refuse(connection, ExitCode::Failed, chain(&error)).await,
+        };
+        for line in lines {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            send(connection, &ControlResponse::History { line }).await?;
+        }
+        send(connection, &ControlResponse::Done).await
     }
 
     async fn stop(&self, connection: &mut Connection) -> Result<(), SocketError> {
@@ -243,6 +263,21 @@ impl Server {
             Err(_) => send(connection, &ControlResponse::Stopping).await,
         }
     }
+}
+
+/// The newest records of the history as lines, oldest first.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn newest_records(setup: &Setup, most: usize) -> Result<VecDeque<Vec<u8>>, HistoryFileError> {
+    let mut lines: VecDeque<Vec<u8>> = VecDeque::new();
+    history_file::read(setup.layout.state(), &setup.limits, |line| {
+        lines.push_back(line.to_vec());
+        if lines.len() > most {
+            lines.pop_front();
+        }
+    })?;
+    Ok(lines)
 }
 
 async fn refuse_without_daemon(connection: &mut Connection) -> Result<(), SocketError> {

@@ -178,7 +178,8 @@ async fn store_itself(store: &AnyStore, channel: &str, write: bool, findings: &m
     findings.push(if write {
         conditions(store, channel).await
     } else {
-        let message = format!("{channel}: not tried, because no configured feature writes; --write tries");
+        let message =
+            format!("{channel}: not tried, because trying writes an object and deletes it again; --write tries");
         Finding::info(Code::StoreConditions, message)
     });
 }

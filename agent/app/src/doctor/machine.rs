@@ -14,7 +14,7 @@ use hostler_host::{clock, inspect, ledger, mounts, users};
 use crate::codedeploy::compat::CodeDeployCompat;
 use crate::codedeploy::exposure;
 use crate::setup::Setup;
-use crate::state_file::{LockedState, ledger_failure, read_state};
+use crate::state_file::{LockedState, is_closed, ledger_failure, read_state};
 
 /// With less free space, no deployment can succeed.
 const LITTLE_SPACE: u64 = 64 << 20;
@@ -91,10 +91,15 @@ fn state(setup: &Setup, daemon: bool, findings: &mut Vec<Finding>) {
 }
 
 fn ledger(setup: &Setup, findings: &mut Vec<Finding>) {
-    let snapshot = match ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure) {
+    let snapshot = match ledger::peek(setup.layout.state(), &setup.limits) {
         Ok(Some(snapshot)) => snapshot,
         Ok(None) => return findings.push(Finding::info(Code::Ledger, "there is none yet")),
-        Err(failure) => {
+        Err(closed) if is_closed(&closed) => {
+            let message = ledger_failure(closed).one_line();
+            return findings.push(Finding::warning(Code::Ledger, message, "call hostler doctor as root (sudo)"));
+        }
+        Err(error) => {
+            let failure = ledger_failure(error);
             let remedy = "restore it, or move it away to start without a memory of what is installed";
             return findings.push(Finding::error(Code::Ledger, failure.one_line(), remedy));
         }
@@ -155,7 +160,10 @@ fn service_group() -> Finding {
     if users::group_exists(SERVICE_GROUP) {
         return Finding::ok(Code::ServiceGroup, format!("members of {SERVICE_GROUP} may act"));
     }
-    Finding::info(Code::ServiceGroup, format!("there is no group {SERVICE_GROUP}: only root may act"))
+    Finding::info(
+        Code::ServiceGroup,
+        format!("there is no group {SERVICE_GROUP}: only root and the agent's own user may act"),
+    )
 }
 
 fn supervision() -> Finding {

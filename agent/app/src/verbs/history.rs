@@ -1,32 +1,49 @@
 //! `hostler history`: the deployments of this host, and whether their record is complete.
 
-use std::collections::VecDeque;
 use std::fmt::Write as _;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::history::{DeploymentOutcome, Entry, EventOutcome, Finding, Kind, Recovered, Requester};
 use hostler_core::machine::State;
+use hostler_host::history_file::HistoryFileError;
 use hostler_host::{clock, history_file, journal, ledger};
 
 use crate::cli::{HistoryArgs, Shared};
-use crate::failure::Outcome;
+use crate::control::MOST_HISTORY_RECORDS;
+use crate::control::client::Client;
+use crate::control::server::newest_records;
+use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
-use crate::state_file::{ledger_failure, read_state};
+use crate::state_file::{WHO_READS, ledger_failure, read_state};
 
 pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
     let setup = Setup::of_flags(shared)?;
     if arguments.verify {
         return verify(&setup);
     }
-    let mut lines: VecDeque<Vec<u8>> = VecDeque::new();
     let most = arguments.newest.unwrap_or(usize::MAX);
-    history_file::read(setup.layout.state(), &setup.limits, |line| {
-        lines.push_back(line.to_vec());
-        if lines.len() > most {
-            lines.pop_front();
-        }
-    })?;
+    match newest_records(&setup, most) {
+        Ok(lines) => show(&setup, lines),
+        Err(error) if error.is_closed() => super::block_on(of_daemon(&setup, most, error)),
+        Err(error) => Err(Failure::from(error)),
+    }
+}
+
+/// Members of the service group may not read the file, and ask the daemon.
+async fn of_daemon(setup: &Setup, most: usize, closed: HistoryFileError) -> Outcome {
+    let Some(mut client) = Client::connect(setup).await else {
+        return Err(Failure::new(ExitCode::Failed, closed).hint(WHO_READS));
+    };
+    let lines = client.history().await?;
+    if lines.len() == MOST_HISTORY_RECORDS && most > MOST_HISTORY_RECORDS {
+        output::notice(&format!("these are the newest {MOST_HISTORY_RECORDS} records; root reads all of them"));
+    }
+    let surplus = lines.len().saturating_sub(most);
+    show(setup, lines.into_iter().skip(surplus).map(String::into_bytes))
+}
+
+fn show(setup: &Setup, lines: impl IntoIterator<Item = Vec<u8>>) -> Outcome {
     for line in lines {
         if setup.json {
             output::text(&format!("{}\n", String::from_utf8_lossy(&line)))?;

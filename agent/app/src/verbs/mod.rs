@@ -1,5 +1,6 @@
 //! The verbs, one file each; this file holds the shared parts.
 
+mod acting_group;
 mod bundle_check;
 mod completions;
 mod deploy;
@@ -52,6 +53,9 @@ use crate::threads::block_on;
 pub fn run(cli: Cli) -> Outcome {
     let level = if matches!(cli.verb, Verb::Run(_)) { log::LevelFilter::Info } else { log::LevelFilter::Error };
     crate::log_output::start(level);
+    if !matches!(&cli.verb, Verb::Run(arguments) if !arguments.once) {
+        crate::log_output::deployments_are_shown();
+    }
     if !cli.verb.writes_the_callers_own() {
         passage::forget_the_callers_umask();
     }
@@ -66,7 +70,11 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Reload => reload::run(&shared),
         Verb::Seal => seal::run(&shared),
         Verb::Version => {
-            crate::output::text(concat!("hostler ", env!("CARGO_PKG_VERSION"), "\n"))?;
+            if shared.json {
+                crate::output::json(&serde_json::json!({ "version": 1, "hostler": env!("CARGO_PKG_VERSION") }))?;
+            } else {
+                crate::output::text(concat!("hostler ", env!("CARGO_PKG_VERSION"), "\n"))?;
+            }
             Ok(ExitCode::Ok)
         }
         Verb::Completions(arguments) => completions::run(&arguments),

@@ -8,6 +8,7 @@ use crate::cli::Shared;
 use crate::control::ControlRequest;
 use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
+use crate::output;
 use crate::setup::Setup;
 
 pub fn run(shared: &Shared) -> Outcome {
@@ -17,6 +18,10 @@ pub fn run(shared: &Shared) -> Outcome {
         let Some(mut client) = Client::connect(&setup).await else {
             return Err(Failure::say(ExitCode::Refused, "no daemon runs on this state"));
         };
-        client.command(ControlRequest::Reload).await
+        let code = client.command(ControlRequest::Reload).await?;
+        if setup.json {
+            output::json(&serde_json::json!({ "version": 1, "reloaded": true }))?;
+        }
+        Ok(code)
     })
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::ids::GroupKey;
 use hostler_core::logs::lag::LogsSummary;
 use hostler_core::machine_events::MachineEvents;
 use hostler_core::status::{Condition, DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
@@ -45,6 +46,12 @@ pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
         if setup.json {
             output::json(&document)?;
         } else {
+            if let Some(daemon) = &mut document.daemon {
+                daemon.channels.retain(|channel| {
+                    shared.application.as_ref().is_none_or(|a| a == &channel.key.application)
+                        && shared.group.as_ref().is_none_or(|g| g == &channel.key.group)
+                });
+            }
             output::text(&text(&document))?;
         }
         Ok(ExitCode::Ok)
@@ -125,6 +132,11 @@ fn text(document: &Status) -> String {
         let not_followed = document.daemon.as_ref().is_some_and(|daemon| daemon.not_followed.is_some());
         group_text(&mut text, group, document.interrupted, not_followed && group.key.codedeploy_group_id.is_some());
     }
+    let is_new = |key: &GroupKey| document.groups.iter().all(|group| group.key.id() != key.id());
+    for channel in document.daemon.iter().flat_map(|daemon| &daemon.channels).filter(|channel| is_new(&channel.key)) {
+        let _ = writeln!(text, "\n{}: {}", channel.key, Condition::Empty.word());
+        let _ = writeln!(text, "  channel:   {}", channel.channel);
+    }
     text
 }
 
@@ -183,6 +195,7 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_fol
             installed.deployment, installed.revision.location
         );
     }
+    released_text(text, group);
     if let Some(version) = group.key_policy {
         let _ = writeln!(text, "  keys:      key policy {version} of the channel");
     }
@@ -219,6 +232,7 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_fol
             "  again:     the rollback had no space; the daemon tries it again from {at} on, `hostler run --once` now"
         );
     }
+    earlier_text(text, group);
     for (label, deployment) in [("failed:", &group.failed), ("last:", &group.last)] {
         let Some(deployment) = deployment else { continue };
         let _ = writeln!(text, "  {label:<10} {}", deployment_text(deployment));
@@ -226,6 +240,27 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_fol
             let _ = writeln!(text, "           {line}");
         }
         warnings_text(text, &deployment.warnings);
+    }
+}
+
+/// The channel's release, where something else is installed.
+fn released_text(text: &mut String, group: &GroupStatus) {
+    let (Some(released), Some(installed)) = (group.highest_sequence, &group.installed) else { return };
+    if installed.sequence != Some(released) {
+        let by = installed.sequence.map_or_else(|| "by hand".to_owned(), |sequence| format!("by release {sequence}"));
+        let _ = writeln!(text, "  released:  {released} in its channel; what is installed was deployed {by}");
+    }
+}
+
+/// The most earlier revisions of a group that are shown; `--json` has all of them.
+const SHOWN_EARLIER: usize = 5;
+
+/// What `hostler rollback --to` can return to.
+fn earlier_text(text: &mut String, group: &GroupStatus) {
+    for (number, earlier) in group.earlier.iter().take(SHOWN_EARLIER).enumerate() {
+        let label = if number == 0 { "earlier:" } else { "" };
+        let what = earlier.revision.map_or_else(|| earlier.location.clone(), |digest| digest.to_string());
+        let _ = writeln!(text, "  {label:<10} {what} ({})", earlier.deployment);
     }
 }
 

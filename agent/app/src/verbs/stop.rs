@@ -9,6 +9,7 @@ use crate::cli::Shared;
 use crate::control::ControlRequest;
 use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
+use crate::output;
 use crate::setup::Setup;
 
 /// How long a daemon may take to end its current step.
@@ -27,6 +28,9 @@ pub fn run(shared: &Shared) -> Outcome {
                 return Err(Failure::say(ExitCode::Failed, "the daemon has not stopped within ten minutes"));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        if setup.json {
+            output::json(&serde_json::json!({ "version": 1, "stopped": true }))?;
         }
         Ok(ExitCode::Ok)
     })

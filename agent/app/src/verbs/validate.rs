@@ -116,6 +116,11 @@ fn text(report: &Report, path: &Path) -> String {
         number => format!(", and {} about this host alone", counted(number, "warning")),
     };
     text.push_str(&format!("{} {}: {verdict} ({errors}, {warnings}{on_host})\n", report.kind, path.display()));
+    if report.kind == "appspec" && report.valid {
+        text.push_str(
+            "only the appspec was looked at: validate the bundle's directory to check its scripts and sources\n",
+        );
+    }
     text
 }
 

@@ -37,6 +37,8 @@ pub enum Event {
         key: GroupKey,
         /// The deployment to return to; `None` is the last good one.
         to: Option<DeploymentId>,
+        /// Whether that deployment may be one that failed.
+        force: bool,
         /// The caller.
         asked_by: String,
         /// How it is done.

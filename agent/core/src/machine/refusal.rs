@@ -26,18 +26,35 @@ pub enum Refusal {
         not_undone: Box<NotUndone>,
     },
     /// There is nothing to return to.
-    #[error("{key} has no earlier good revision to roll back to; `hostler history` shows what was deployed")]
+    #[error("{key} has no other good revision to roll back to{}", which_is(installed.as_ref()))]
     NoGoodRevision {
         /// The group.
         key: GroupKey,
+        /// The good revision that is installed, if there is one.
+        installed: Option<DeploymentId>,
     },
     /// The deployment to return to is unknown, or its bundle is gone.
-    #[error("{key} has no revision of deployment {deployment} on this host; `hostler status` lists those that it has")]
+    #[error("{key} has no revision of deployment {deployment} on this host; {}", those_of(kept))]
     NotKept {
         /// The group.
         key: GroupKey,
         /// The named deployment.
         deployment: DeploymentId,
+        /// The deployments to whose revisions the group can return, newest first.
+        kept: Vec<DeploymentId>,
+    },
+    /// The deployment to return to failed itself.
+    #[error(
+        "deployment {deployment} of {key} failed; --force returns to its revision all the same; {}",
+        those_of(kept)
+    )]
+    FailedBefore {
+        /// The group.
+        key: GroupKey,
+        /// The named deployment.
+        deployment: DeploymentId,
+        /// The deployments to whose revisions the group can return, newest first.
+        kept: Vec<DeploymentId>,
     },
     /// There is nothing to remove.
     #[error("nothing of {key} is installed on this host")]
@@ -89,6 +106,20 @@ pub enum Refusal {
     },
 }
 
+fn which_is(installed: Option<&DeploymentId>) -> String {
+    match installed {
+        Some(good) => format!(": the one of {good} is installed"),
+        None => "; `hostler history` shows what was deployed".to_owned(),
+    }
+}
+
+fn those_of(kept: &[DeploymentId]) -> String {
+    match kept {
+        [] => "it has no earlier good revision".to_owned(),
+        kept => format!("it can return to {}", kept.iter().map(DeploymentId::as_str).collect::<Vec<_>>().join(", ")),
+    }
+}
+
 impl Refusal {
     /// The exit code of a command that is refused for this reason.
     pub fn exit_code(&self) -> ExitCode {
@@ -98,6 +129,7 @@ impl Refusal {
             | Self::DeploymentActive { .. }
             | Self::NotUndone { .. }
             | Self::NoGoodRevision { .. }
+            | Self::FailedBefore { .. }
             | Self::NothingWaits { .. }
             | Self::RequestTooLong { .. }
             | Self::NoRoom { .. }

@@ -4,6 +4,7 @@
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::event::{FailureKind, Refusal};
+use crate::machine::retention::kept;
 use crate::machine::state::{
     Deployment, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source, StepStatus,
 };
@@ -73,18 +74,48 @@ pub(super) fn again(group: &Group) -> Option<Request> {
 }
 
 /// A rollback that a user asks for: to the revision that the named deployment installed, or to the newest good revision
-/// that does not run now.
-pub fn by_hand(group: &Group, to: Option<DeploymentId>, asked_by: &str, policy: Policy) -> Result<Request, Refusal> {
+/// that does not run now. The flag beside the name says that the deployment may be one that failed.
+pub fn by_hand(
+    group: &Group,
+    to: Option<(DeploymentId, bool)>,
+    asked_by: &str,
+    policy: Policy,
+) -> Result<Request, Refusal> {
     let key = || group.key.clone();
+    let kept = || earlier(group).map(|d| d.id.clone()).collect();
     let target = match to {
-        Some(id) => {
-            let deployment = group.finished.iter().find(|d| d.id == id && d.request.revision.bundle_type.is_some());
-            deployment.ok_or_else(|| Refusal::NotKept { key: key(), deployment: id })?
+        Some((id, force)) => {
+            let known = group.finished.iter().find(|d| d.id == id && d.request.revision.bundle_type.is_some());
+            match known {
+                None => return Err(Refusal::NotKept { key: key(), deployment: id, kept: kept() }),
+                // A rollback that failed says nothing against the revision.
+                Some(failed) if !force && failed.outcome == Some(Outcome::Failed) && failed.archive() == &failed.id => {
+                    return Err(Refusal::FailedBefore { key: key(), deployment: id, kept: kept() });
+                }
+                Some(known) => known,
+            }
         }
-        None => newest_good(group).ok_or_else(|| Refusal::NoGoodRevision { key: key() })?,
+        None => newest_good(group).ok_or_else(|| {
+            let good = group.last_good.as_ref().filter(|_| group.installed.is_some());
+            Refusal::NoGoodRevision { key: key(), installed: good.map(|good| good.deployment.clone()) }
+        })?,
     };
     let target = target.to_installed(target.started_ms);
     Ok(request(group, &target, Purpose::RollBackByHand, asked_by.to_owned(), policy))
+}
+
+/// The deployments to whose revisions the group can return, newest first: those that succeeded, whose revision is not
+/// the installed one, and whose directories retention keeps.
+pub fn earlier(group: &Group) -> impl Iterator<Item = &Deployment> {
+    let kept = group.finished.last().map(|last| kept(group, last));
+    let is_kept = move |id: &DeploymentId| {
+        kept.as_ref().is_some_and(|kept| kept.always.contains(id) || kept.while_room.contains(id))
+    };
+    let installed = group.installed.as_ref().map(|installed| &installed.archive);
+    let good =
+        |d: &&Deployment| d.outcome == Some(Outcome::Succeeded) && d.installed && d.request.purpose != Purpose::Remove;
+    let all = group.finished.iter().rev().filter(good);
+    all.filter(move |d| d.archive() == &d.id && Some(d.archive()) != installed && is_kept(&d.id))
 }
 
 /// The newest successful deployment whose revision does not run now. After a failure that touched the host, no revision

@@ -100,12 +100,12 @@ impl Turn<'_> {
                 self.start(new_deployment(id, *request, self.context.now_ms));
                 Ok(())
             }
-            Event::Rollback { id, key, to, asked_by, policy } => {
+            Event::Rollback { id, key, to, force, asked_by, policy } => {
                 admission::admit(&self.state, Creator::Rollback)?;
                 let asked_by = room::asked_by(&asked_by);
                 let group = self.group(&key);
                 refuse_while_active(group)?;
-                let request = rollback::by_hand(group, to, &asked_by, *policy)?;
+                let request = rollback::by_hand(group, to.map(|to| (to, force)), &asked_by, *policy)?;
                 room::admit_request(&request)?;
                 if let Some(sequence) = group.following.hold_because(format!("{asked_by} rolled back")) {
                     let requested = Requester { by: RequesterKind::Cli, name: Some(asked_by) };

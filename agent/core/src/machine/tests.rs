@@ -227,8 +227,14 @@ fn a_rollback_by_hand_holds_the_sequence_until_a_higher_one_or_resume() {
         let effects = host.deploy(sequence, request("prod", Some(sequence))).unwrap();
         host.run(effects, never);
     }
-    let rollback =
-        Event::Rollback { id: id(3), key: key("prod"), to: None, asked_by: "root".to_owned(), policy: Box::default() };
+    let rollback = Event::Rollback {
+        id: id(3),
+        key: key("prod"),
+        to: None,
+        force: false,
+        asked_by: "root".to_owned(),
+        policy: Box::default(),
+    };
     let effects = host.step(rollback).unwrap();
     host.run(effects, never);
     let group = |host: &Host| host.state.groups[&key("prod").id()].clone();

@@ -14,8 +14,9 @@ fn deployed(host: &mut Host, number: u64, request: Request) {
 
 fn rolled_back(host: &mut Host, number: u64) {
     let (id, asked_by) = (id(number), "root".to_owned());
-    let effects =
-        host.step(Event::Rollback { id, key: key("prod"), to: None, asked_by, policy: Box::default() }).unwrap();
+    let effects = host
+        .step(Event::Rollback { id, key: key("prod"), to: None, force: false, asked_by, policy: Box::default() })
+        .unwrap();
     host.run(effects, never);
 }
 
@@ -121,6 +122,7 @@ fn a_failed_rollback_by_hand_is_shown_as_failed() {
             id: id(3),
             key: key("prod"),
             to: None,
+            force: false,
             asked_by: "root".to_owned(),
             policy: Box::default(),
         })
@@ -194,8 +196,14 @@ fn a_release_that_begins_anew_is_deployed_whatever_its_number_was_before() {
         let effects = host.deploy(sequence, request("prod", Some(sequence))).unwrap();
         host.run(effects, never);
     }
-    let rollback =
-        Event::Rollback { id: id(3), key: key("prod"), to: None, asked_by: "root".to_owned(), policy: Box::default() };
+    let rollback = Event::Rollback {
+        id: id(3),
+        key: key("prod"),
+        to: None,
+        force: false,
+        asked_by: "root".to_owned(),
+        policy: Box::default(),
+    };
     let effects = host.step(rollback).unwrap();
     host.run(effects, never);
     let group = host.state.groups[&key("prod").id()].clone();

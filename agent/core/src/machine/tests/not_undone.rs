@@ -51,6 +51,7 @@ fn nothing_of_the_group_goes_on_before_it_is_undone() {
         id: id(5),
         key: key("prod"),
         to: None,
+        force: false,
         asked_by: "test".to_owned(),
         policy: Box::new(Policy::default()),
     };

@@ -315,7 +315,7 @@ proptest! {
                 2 => host.command(100 + group, &words, many % 4),
                 3 => {
                     let (id, asked_by) = (id(5_000_000 + host.now), words);
-                    drop(host.step(Event::Rollback { id, key: key(&format!("g{group}")), to: None, asked_by, policy: Default::default() }));
+                    drop(host.step(Event::Rollback { id, key: key(&format!("g{group}")), to: None, force: false, asked_by, policy: Default::default() }));
                 }
                 4 => drop(host.step(Event::Resume { key: key(&format!("r{length}")), asked_by: words })),
                 5 => {

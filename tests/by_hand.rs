@@ -1,0 +1,128 @@
+//! What an operator sees who acts by hand: groups that need no name, what can be returned to, answers and failures.
+
+use std::fs;
+
+use crate::support::host::{Bundle, Ended, HOSTLER, Host};
+
+/// The program without the flags that name a group.
+fn without_names(host: &Host, arguments: &[&str]) -> Ended {
+    let mut command = std::process::Command::new(HOSTLER);
+    command.args(arguments).arg("--root").arg(host.root()).env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
+    Ended::of(command)
+}
+
+#[test]
+fn with_one_group_on_the_host_no_verb_needs_its_name() {
+    let host = Host::new();
+    for verb in ["rollback", "remove", "resume"] {
+        without_names(&host, &[verb]).with_code(2).saying(&["which deployment group?"]);
+    }
+    for version in ["v1", "v2"] {
+        host.deploy(&Bundle::new(&host, version).app().write(), &[]).with_code(0);
+    }
+    without_names(&host, &["rollback"]).with_code(0).saying(&["of shop/web", "succeeded"]);
+    assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v1\n");
+    without_names(&host, &["resume"]).with_code(3).saying(&["shop/web follows its channel already"]);
+    let other = Bundle::new(&host, "other").content("x", "").files("x", "/srv/other").write();
+    host.run(&["deploy", other.to_str().unwrap(), "--application", "shop", "--group", "b"]).with_code(0);
+    for arguments in [&["rollback"][..], &["remove"], &["resume"], &["remove", "--application", "shop"]] {
+        without_names(&host, arguments).with_code(2).saying(&["this host has", "shop/b, shop/web", "--group"]);
+    }
+    without_names(&host, &["remove", "--group", "b"]).with_code(0);
+    assert!(!host.at("srv/other/x").exists() && host.at("srv/app/version").exists());
+    // A group that no deployment reached is refused, and leaves nothing behind.
+    for verb in ["rollback", "resume", "remove"] {
+        let ended = host.run(&[verb, "--application", "shop", "--group", "typo"]);
+        assert!(matches!(ended.code, Some(3 | 5)), "{ended:?}");
+    }
+    assert!(!without_names(&host, &["status"]).with_code(0).out.contains("typo"));
+}
+
+#[test]
+fn a_rollback_says_what_there_is_to_return_to_and_not_to_a_failed_deployment_without_force() {
+    let host = Host::new();
+    let id = |status: &serde_json::Value, which: &str| status[which]["deployment"].as_str().unwrap().to_owned();
+    host.deploy(&Bundle::new(&host, "v1").app().write(), &[]).with_code(0);
+    let first = id(&host.status(), "installed");
+    host.run(&["rollback"])
+        .with_code(3)
+        .saying(&["no other good revision", &format!("the one of {first} is installed")]);
+    let bad = Bundle::new(&host, "v2").app().hook("ValidateService", "exit 1").write();
+    host.deploy(&bad, &[]).with_code(1);
+    let failed = host.status()["failed"]["id"].as_str().unwrap().to_owned();
+    host.run(&["rollback"]).with_code(3).saying(&["no other good revision"]);
+    host.deploy(&Bundle::new(&host, "v3").app().write(), &[]).with_code(0);
+    let status = host.status();
+    assert_eq!(status["earlier"][0]["deployment"], first, "{status}");
+    assert_eq!(
+        status["earlier"].as_array().unwrap().len(),
+        1,
+        "what failed and what is installed is not there: {status}"
+    );
+    host.ok(&["status"]).saying(&["earlier:", &format!("({first})")]);
+    host.run(&["rollback", "--to", "d-NOBODY"]).with_code(5).saying(&[&format!("it can return to {first}")]);
+    host.run(&["rollback", "--to", &failed]).with_code(3).saying(&["failed; --force", &format!("return to {first}")]);
+    assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v3\n", "nothing was touched");
+    host.run(&["rollback", "--to", &failed, "--force"]).with_code(1).saying(&["ValidateService failed"]);
+    host.ok(&["rollback", "--to", &first]);
+    assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v1\n");
+}
+
+#[test]
+fn status_shows_the_channels_release_and_groups_without_a_deployment() {
+    let host = Host::new();
+    let store = host.store();
+    host.release(&Bundle::new(&host, "v1").app().write(), &[]);
+    let daemon = host.daemon(&[]);
+    host.status_when("the release is installed", |status| status["condition"] == "good");
+    assert!(!host.ok(&["status"]).out.contains("released:"));
+    host.deploy(&Bundle::new(&host, "v2").app().write(), &[]).with_code(0);
+    host.ok(&["status"]).saying(&["released:  1 in its channel; what is installed was deployed by hand"]);
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.end();
+
+    let group = |name: &str| format!("  - application: shop\n    group: {name}\n    channel: {}\n", store.display());
+    host.configure(&format!("groups:\n{}{}", group("web"), group("empty")));
+    let daemon = host.daemon(&[]);
+    let status = without_names(&host, &["status"]).with_code(0);
+    let line = format!("shop/empty: nothing deployed\n  channel:   {}\n", store.display());
+    assert!(status.out.contains(&line) && status.out.contains("shop/web: good"), "{}", status.out);
+    assert!(!host.ok(&["status"]).out.contains("shop/empty"), "it was not asked for");
+    drop(daemon);
+}
+
+#[test]
+fn what_a_reader_closes_ends_quietly_and_a_failure_is_printed_once() {
+    let host = Host::new();
+    let bad = Bundle::new(&host, "v1").app().hook("AfterInstall", "exit 7").write();
+    let ended = host.deploy(&bad, &[]).with_code(1);
+    let said = format!("{}{}", ended.out, ended.err);
+    assert_eq!(said.matches("AfterInstall-1.sh: exit status 7").count(), 1, "{said}");
+    let mut command = host.command(&["history"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output =
+        command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn every_verb_that_acts_says_what_it_did_as_json() {
+    let host = Host::new();
+    let store = host.store();
+    for version in ["v1", "v2"] {
+        host.release(&Bundle::new(&host, version).app().write(), &[]);
+        host.ok(&["run", "--once", "--channel", store.to_str().unwrap()]);
+    }
+    host.ok(&["rollback"]);
+    let resumed = host.ok(&["resume", "--json"]).json();
+    assert_eq!(resumed, serde_json::json!({"version": 1, "application": "shop", "group": "web"}));
+    host.ok(&["rollback"]);
+    host.ok(&["resume"]).saying(&["shop/web follows its channel again"]);
+    let daemon = host.daemon(&[]);
+    assert_eq!(host.ok(&["reload", "--json"]).json(), serde_json::json!({"version": 1, "reloaded": true}));
+    assert_eq!(host.ok(&["stop", "--json"]).json(), serde_json::json!({"version": 1, "stopped": true}));
+    daemon.end().with_code(0);
+    let version = host.ok(&["version", "--json"]).json();
+    assert_eq!(version, serde_json::json!({"version": 1, "hostler": env!("CARGO_PKG_VERSION")}));
+}
