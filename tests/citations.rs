@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The directories of cited pages.
-const PAGES: [&str; 2] = ["docs/protocols/", "docs/development/"];
+const PAGES: [&str; 3] = ["docs/protocols/", "docs/development/", "docs/usage/"];
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -16,7 +16,8 @@ fn top() -> PathBuf {
 fn texts() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut waiting: Vec<_> = ["agent", "tests", "docs", "packaging", "systemd"].map(PathBuf::from).to_vec();
-    waiting.extend(["README.md", "ARCHITECTURE.md", "SEMANTICS.md"].map(PathBuf::from));
+    let top_pages = ["README", "ARCHITECTURE", "SEMANTICS", "CONFORMANCE", "CONTRIBUTING", "SECURITY"];
+    waiting.extend(top_pages.map(|name| PathBuf::from(format!("{name}.md"))));
     while let Some(path) = waiting.pop() {
         let here = top().join(&path);
         let is_text =
@@ -79,7 +80,8 @@ fn every_cited_page_and_heading_is_there() {
 #[test]
 fn every_link_between_pages_leads_somewhere() {
     let (mut followed, mut faults) = (0, Vec::new());
-    for (path, text) in texts().iter().filter(|(path, _)| path.starts_with("docs")) {
+    let is_page = |path: &Path| path.starts_with("docs") || path.parent() == Some(Path::new(""));
+    for (path, text) in texts().iter().filter(|(path, _)| is_page(path)) {
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.contains("://") {
                 continue;

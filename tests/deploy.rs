@@ -119,7 +119,7 @@ fn a_failing_hook_fails_the_deployment_and_its_last_lines_are_shown() {
     let body = "i=0; while [ $i -lt 50 ]; do echo line $i; i=$((i+1)); done; echo it broke >&2; exit 42";
     let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", body).all_hooks().write();
     let ended = host.deploy(&bundle, &[]).with_code(1);
-    let ended = ended.saying(&["AfterInstall", "FAILED", "hooks/AfterInstall-1.sh", "42", "line 49", "it broke"]);
+    let ended = ended.saying(&["AfterInstall         failed", "hooks/AfterInstall-1.sh", "42", "line 49", "it broke"]);
     assert!(!ended.out.contains("line 5\n"), "the whole output is shown: {ended:?}");
     assert_eq!(host.hook_lines(), ["v1 BeforeInstall", "v1 AfterInstall"]);
     let status = host.status();

@@ -17,10 +17,10 @@ use crate::support::http_server::{Reply, Request, Server};
 use crate::support::imds::{Fault, Imds};
 use crate::support::s3_front::{ACCESS_KEY, BUCKET, Front, SECRET_KEY, error};
 
-const PAGE: &str = include_str!("../docs/usage/monitoring.md");
+const PAGE: &str = include_str!("../docs/usage/troubleshooting.md");
 
-/// The rows of the table in docs/usage/monitoring.md whose header begins with `head`: the cells, without the marks of
-/// code.
+/// The rows of the table in docs/usage/troubleshooting.md whose header begins with `head`: the cells, without the marks
+/// of code.
 fn table(head: &str) -> Vec<Vec<String>> {
     let lines = PAGE.lines().skip_while(|line| !line.starts_with(head)).skip(2);
     let rows = lines.take_while(|line| line.starts_with('|'));
@@ -51,11 +51,11 @@ fn examine(command: Command) -> (Ended, Report) {
     assert_eq!(report.version, 1);
     assert_eq!(ended.code, Some(if report.is_good() { 0 } else { 1 }), "{report:?}");
     let allowed: BTreeMap<String, String> =
-        table("| code |").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+        table("| code | severities |").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     for finding in &report.findings {
         let severity = finding.severity.word().to_lowercase();
         let documented = allowed[finding.code.name()].split(", ").any(|word| word == severity);
-        assert!(documented, "{finding:?} has a severity that docs/usage/monitoring.md does not name");
+        assert!(documented, "{finding:?} has a severity that docs/usage/troubleshooting.md does not name");
         assert_eq!(finding.remedy.is_some(), finding.severity >= Severity::Warning, "{finding:?}");
     }
     (ended, report)

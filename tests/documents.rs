@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use self::examples::{Example, Kind};
-use crate::support::scratch::Host;
+use crate::support::host::Host;
 
 /// A document.
 struct Page {
@@ -63,8 +63,8 @@ fn yaml_fault(example: &Example) -> Option<String> {
     let host = Host::new();
     host.write(name, &example.text);
     let said = host.hostler(&["validate", "--deny-warnings", name]);
-    if said.code != 0 {
-        return Some(format!("exit code {}\n{}{}", said.code, said.stdout, said.stderr));
+    if said.code != Some(0) {
+        return Some(format!("exit code {:?}\n{}{}", said.code, said.out, said.err));
     }
     let found = host.hostler(&["validate", "--json", name]).json()["kind"].clone();
     (found != kind).then(|| format!("it is taken as {found}, not as {kind}"))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::scratch::{GROUP, Host};
+use crate::support::host::{GROUP, Host};
 
 const PAGE: &str = include_str!("../docs/usage/json-output.md");
 
@@ -30,9 +30,9 @@ hostler:
 /// The documents that a command prints, one a line.
 fn documents(host: &Host, arguments: &[&str]) -> Vec<Value> {
     let output = host.hostler(&[&["--json"][..], arguments].concat());
-    let parsed = output.stdout.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>();
-    let found = parsed.unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", output.stdout));
-    assert!(!found.is_empty(), "{arguments:?} printed no document: {}", output.stderr);
+    let parsed = output.out.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>();
+    let found = parsed.unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", output.out));
+    assert!(!found.is_empty(), "{arguments:?} printed no document: {}", output.err);
     found
 }
 

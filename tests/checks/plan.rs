@@ -47,7 +47,7 @@ fn a_first_deployment() {
 fn a_root_that_does_not_exist_is_an_empty_host() {
     let host = host_with_good();
     fs::remove_dir(host.path("root")).unwrap();
-    assert_eq!(planned(&host, "first", &["good"]), 0);
+    assert_eq!(planned(&host, "first", &["good"]), Some(0));
     assert!(!host.path("root").exists());
 }
 

@@ -47,18 +47,18 @@ fn a_file_in_the_place_of_a_configuration_is_one_also_without_keys() {
     host.write("config-empty.yaml", "");
     let places = ["root/etc/hostler/config.yaml", "root/etc/hostler/more.yaml", "etc/config.yaml"];
     for place in places.into_iter().chain(["etc/config.d/10-more.yml", "config-empty.yaml"]) {
-        let output = host.hostler(&["validate", place]).ends(0);
-        assert_eq!(output.stdout, format!("configuration {place}: is good (0 errors, 0 warnings)\n"));
+        let output = host.hostler(&["validate", place]).with_code(0);
+        assert_eq!(output.out, format!("configuration {place}: is good (0 errors, 0 warnings)\n"));
     }
     // A wrong key is a configuration's there, and an appspec stays one wherever it lies.
     host.write("config.yaml", "pol: 60s\n");
-    let output = host.hostler(&["validate", "config.yaml"]).ends(1);
-    assert!(output.stdout.contains("\nconfiguration config.yaml: must not be used"), "{}", output.stdout);
+    let output = host.hostler(&["validate", "config.yaml"]).with_code(1);
+    assert!(output.out.contains("\nconfiguration config.yaml: must not be used"), "{}", output.out);
     host.write("config-app.yml", GOOD);
-    let output = host.hostler(&["validate", "config-app.yml"]).ends(0);
-    assert!(output.stdout.starts_with("appspec config-app.yml"), "{}", output.stdout);
+    let output = host.hostler(&["validate", "config-app.yml"]).with_code(0);
+    assert!(output.out.starts_with("appspec config-app.yml"), "{}", output.out);
     host.write("appspec.yml", "# nothing yet\n");
-    assert!(host.hostler(&["validate", "appspec.yml"]).ends(1).stdout.contains("appspec appspec.yml"));
+    assert!(host.hostler(&["validate", "appspec.yml"]).with_code(1).out.contains("appspec appspec.yml"));
 }
 
 #[test]
@@ -69,11 +69,11 @@ fn files_with_the_setuid_bit_are_found_before_they_are_pushed() {
         let page = host.path("good/site/index.html");
         fs::set_permissions(&page, fs::Permissions::from_mode(mode)).unwrap();
         for arguments in [&["validate", "good"][..], &["push", "good", "store"], &["plan", "good"]] {
-            let output = host.hostler(arguments).ends(1);
-            let said = format!("{}{}", output.stdout, output.stderr);
+            let output = host.hostler(arguments).with_code(1);
+            let said = format!("{}{}", output.out, output.err);
             assert!(said.contains("site/index.html") && said.contains("setuid or setgid bit"), "{arguments:?}: {said}");
         }
-        assert_eq!(host.tree("store").len(), 1, "nothing is stored");
+        assert_eq!(tree_with_times(&host.path("store")).len(), 1, "nothing is stored");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The blocks for a booted host: all pages on one, each after the one before has been taken away.
+//! The blocks for a booted host: all pages on one, which each of them finds as a fresh installation leaves it.
 
 use std::fs;
 
@@ -8,13 +8,22 @@ use super::{Page, pages, report};
 use crate::support::machine::{Layout, Machine};
 use crate::support::packages::{Kind as Format, Packages};
 
-/// Leaves the host as a fresh installation does.
+/// Installs the package, and keeps what it and the start of its service need beside the program.
+const PREPARE: &str = "
+dpkg --force-unsafe-io --install /root/package.deb
+mkdir /root/fresh
+tar -cf - /etc/hostler /var/lib/hostler /var/log/hostler /run/hostler | tar -xf - -C /root/fresh
+";
+
+/// Leaves the host as a fresh installation does. Installing again would take most of the test's time.
 const RESET: &str = "
 systemctl stop hostler || true
-dpkg --force-unsafe-io --purge hostler
-rm -rf /etc/hostler /var/lib/hostler /var/log/hostler /run/hostler
-dpkg --force-unsafe-io --install /root/package.deb
+[ -x /usr/bin/hostler ] || dpkg --force-unsafe-io --install /root/package.deb
+rm -rf /etc/hostler /var/lib/hostler /var/log/hostler /run/hostler /root/page
+cp -a /root/fresh/. /
 systemctl reset-failed
+mkdir /root/page
+cp /root/package.deb /root/page/hostler_0.0.1-1_amd64.deb
 ";
 
 /// Runs the page's blocks as root in a directory of their own, beside the package's file.
@@ -22,7 +31,6 @@ fn run(host: &Machine, script: &str) -> Result<(), (usize, String)> {
     host.sh(RESET);
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), script).unwrap();
-    host.sh("rm -rf /root/page; mkdir /root/page; cp /root/package.deb /root/page/hostler_0.0.1-1_amd64.deb");
     host.copy_in(file.path(), "/root/script");
     // Not into a pipe, which what stays in the background would hold open.
     let output =
@@ -41,6 +49,7 @@ fn every_block_for_a_host_runs_on_one() {
     let own = own.map(|(name, text)| Page { name: name.to_owned(), text: text.to_owned() });
     let Some(packages) = Packages::build(Format::Deb, &["package"]) else { return };
     let Some(host) = packages.host("documents", Layout::Unified) else { return };
+    host.sh(PREPARE);
 
     let (mut faults, mut expected) = (Vec::new(), Vec::new());
     for page in own.iter().chain(&pages()) {

@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::examples::{Example, Kind};
+use crate::support::host::HOSTLER;
 use crate::support::machine::SYSTEM_PATH;
-use crate::support::scratch::PROGRAM;
 
 /// How long the blocks of one page may take.
 const SECONDS: &str = "90";
@@ -29,7 +29,10 @@ for argument; do
 	--root | --root=* | --help | -h | --version | -V) exec "$HOSTLER_PROGRAM" "$@" ;;
 	esac
 done
-case ${1-} in
+for argument; do
+	case $argument in -*) ;; *) verb=$argument; break ;; esac
+done
+case ${verb-} in
 validate | push | release | sign | keygen | rotate-keys | completions | version | help) exec "$HOSTLER_PROGRAM" "$@" ;;
 esac
 echo "hostler $*: without --root it would act on the machine that runs the tests" >&2
@@ -87,7 +90,7 @@ pub fn run(script: &str) -> Result<(), (usize, String)> {
             .env_clear()
             .env("PATH", format!("{}:{SYSTEM_PATH}", path("bin").display()))
             .env("HOME", path("home"))
-            .envs([("LANG", "C.UTF-8"), ("HOSTLER_PROGRAM", PROGRAM), ("AWS_EC2_METADATA_DISABLED", "true")])
+            .envs([("LANG", "C.UTF-8"), ("HOSTLER_PROGRAM", HOSTLER), ("AWS_EC2_METADATA_DISABLED", "true")])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log),

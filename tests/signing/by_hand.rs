@@ -38,6 +38,16 @@ fn deployments_by_hand_need_a_signed_release_where_the_configuration_says_so() {
 }
 
 #[test]
+fn what_came_unsigned_before_signatures_were_asked_for_can_be_removed() {
+    let signed = Signed::new(&["ci"]);
+    signed.host.hostler_for_group(&["deploy", "v1"]).ends(0);
+    signed.require("cli", 1, &["ci"]);
+    signed.host.hostler_for_group(&["deploy", "v1"]).ends(6);
+    signed.host.hostler_for_group(&["remove"]).ends(0);
+    assert_eq!(signed.serves(), None);
+}
+
+#[test]
 fn the_daemon_judges_what_is_handed_in_through_its_door() {
     let keys = Signed::new(&["ci"]);
     let host = DaemonHost::new();

@@ -7,7 +7,7 @@ use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
 use hostler_core::release::AgentVersion;
 
 /// What the general help ends with.
-const AFTER_HELP: &str = include_str!("cli/after_help.txt");
+pub const AFTER_HELP: &str = include_str!("cli/after_help.txt");
 
 /// Deploys revision bundles on this host.
 #[derive(Debug, Parser)]
@@ -92,14 +92,21 @@ pub enum Verb {
     Signal(SignalArgs),
     /// Forget this instance before an image is made of its disk
     Seal,
+    /// Print a script by which a shell completes this command line
+    Completions(CompletionsArgs),
+    /// Write the manual pages (used when packages are built)
+    #[command(hide = true)]
+    ManPages(ManPagesArgs),
     /// Print the version
     Version,
 }
 
 impl Verb {
-    /// Whether what it writes is a publisher's: keys, bundles and releases, as closed to others as the shell's umask says.
+    /// Whether what it writes is a publisher's: keys, bundles, releases and manual pages, as closed to others as the shell's
+    /// umask says.
     pub fn writes_the_callers_own(&self) -> bool {
-        matches!(self, Self::Push(_) | Self::Release(_) | Self::Sign(_) | Self::Keygen(_) | Self::RotateKeys(_))
+        let publishes = matches!(self, Self::Push(_) | Self::Release(_) | Self::Sign(_) | Self::RotateKeys(_));
+        publishes || matches!(self, Self::Keygen(_) | Self::ManPages(_))
     }
 }
 
@@ -426,6 +433,33 @@ pub struct RotateKeysArgs {
     /// What signs it: enough of the keys before, and enough of the new ones
     #[command(flatten)]
     pub signing: SigningArgs,
+}
+
+/// A shell with completions.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Shell {
+    /// bash, of any version
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// Flags of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Flags of `man-pages`.
+#[derive(Debug, Args)]
+pub struct ManPagesArgs {
+    /// The directory to write them to
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

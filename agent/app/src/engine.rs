@@ -10,7 +10,7 @@ use hostler_core::event_order::LifecycleEvent;
 use hostler_core::hook::{HookOutcome, HookResult};
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
 use hostler_core::machine::event::{FailureKind, StillOpen, WorkFailure};
-use hostler_core::machine::state::{Deployment, StepStatus};
+use hostler_core::machine::state::Deployment;
 use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State, Work, WorkResult};
 use hostler_core::operator_events::OperatorEvent;
 use hostler_core::traffic::{TrafficPhase, Withdrawal};
@@ -294,7 +294,7 @@ fn log_progress(progress: &Progress, state: &State) {
             log::info!(hostler_event = "event-started", deployment, event:%; "{event} started ({})", of(state, progress.deployment()));
         }
         Progress::EventFinished { event, status, milliseconds, .. } => {
-            log::info!(hostler_event = "event-ended", deployment, event:%, status:?, milliseconds = *milliseconds; "{event} {} after {} ({})", ended(*status), seconds(*milliseconds), of(state, progress.deployment()));
+            log::info!(hostler_event = "event-ended", deployment, event:%, status:?, milliseconds = *milliseconds; "{event} {} after {} ({})", status.word(), seconds(*milliseconds), of(state, progress.deployment()));
         }
         Progress::NotUndone { message, .. } => {
             let tries =
@@ -333,16 +333,6 @@ fn of(state: &State, deployment: &DeploymentId) -> String {
     let is_it = |d: &Deployment| &d.id == deployment;
     let group = state.groups.values().find(|group| group.active.iter().chain(&group.finished).any(is_it));
     group.map_or_else(|| deployment.to_string(), |group| format!("{deployment}, {}", group.key))
-}
-
-fn ended(status: StepStatus) -> &'static str {
-    match status {
-        StepStatus::Succeeded => "succeeded",
-        StepStatus::Failed => "failed",
-        StepStatus::Ignored => "failed, which the policy ignores,",
-        StepStatus::Skipped => "was skipped",
-        StepStatus::Pending | StepStatus::Running => "ended",
-    }
 }
 
 /// The group, and the failed deployment that this one automatically rolled back.

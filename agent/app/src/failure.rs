@@ -2,9 +2,11 @@
 
 use std::io::Write;
 
+use hostler_aws::fault::Fault;
 use hostler_core::codes::ExitCode;
 pub use hostler_core::error_chain::chain;
 use hostler_core::machine::event::WorkFailure;
+use hostler_core::store::StoreError;
 use hostler_core::text::printable;
 
 /// An error with its exit code.
@@ -41,6 +43,11 @@ impl Failure {
         chain(&*self.error)
     }
 
+    /// The same without the ids of requests, which differ each time: by this, problems are the same or not.
+    pub fn without_request_ids(&self) -> String {
+        self.error.chain().map(without_request_ids).collect::<Vec<_>>().join(": ")
+    }
+
     /// Prints it on standard error.
     pub fn print(&self) {
         let mut text = format!("error: {}\n", self.error);
@@ -61,7 +68,40 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
+fn without_request_ids(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(fault) = error.downcast_ref::<Fault>() {
+        return fault.without_request_ids();
+    }
+    let ids = error.downcast_ref::<StoreError>().map_or(&[][..], |error| &error.request_ids);
+    ids.iter().fold(error.to_string(), |text, id| text.replace(id, ""))
+}
+
 /// An effect's failure on which no decision depends.
 pub fn fail(message: impl std::fmt::Display) -> WorkFailure {
     WorkFailure::other(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use hostler_core::store::StoreErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn problems_that_differ_in_their_request_ids_alone_are_the_same() {
+        let fault = |id: &str, message: &str| Fault { request_id: Some(id.to_owned()), ..Fault::broken(message) };
+        let of_fault = |fault| Failure::from(anyhow::Error::new(fault).context("the group is not asked"));
+        let of_store = |fault: Fault| {
+            let (problem, request_ids) = (fault.to_string(), fault.request_ids());
+            let (location, kind) = ("s3://b/k".to_owned(), StoreErrorKind::Transient);
+            Failure::from(StoreError { operation: "read", location, kind, problem, request_ids, source: None })
+        };
+        for of in [&of_fault as &dyn Fn(Fault) -> Failure, &of_store] {
+            let (one, again, other) = (of(fault("A1", "busy")), of(fault("B2", "busy")), of(fault("A1", "denied")));
+            assert!(one.one_line().contains("busy (request id A1)"), "{}", one.one_line());
+            assert_eq!(one.without_request_ids(), again.without_request_ids());
+            assert_ne!(one.without_request_ids(), other.without_request_ids());
+            assert!(!one.without_request_ids().contains("A1"));
+        }
+    }
 }

@@ -2,7 +2,6 @@
 //! service; elsewhere from the host name.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hostler_aws::imds::{Imds, ImdsFault, ImdsSettings};
 use hostler_core::codes::ExitCode;
@@ -10,6 +9,7 @@ use hostler_core::ids::InstanceId;
 use hostler_core::retry::Backoff;
 use hostler_host::{clock, firmware};
 
+use crate::controller::{LogOnce, Retries};
 use crate::failure::Failure;
 use crate::setup::Setup;
 
@@ -80,20 +80,17 @@ pub async fn ask(imds: &Imds) -> Result<InstanceId, ImdsFault> {
 
 /// Asks until the name is known. `tell` receives the reason for the wait.
 pub async fn wait(imds: &Imds, mut tell: impl FnMut(&str)) -> InstanceId {
-    let mut failures = 0;
-    let mut told = None;
+    let (mut retries, mut log) = (Retries::new(BETWEEN_QUESTIONS), LogOnce::default());
     loop {
         let fault = match ask(imds).await {
             Ok(id) => return id,
             Err(fault) => fault,
         };
-        failures += 1;
-        if told.as_ref() != Some(&fault) {
+        if log.differs(&fault.to_string()) {
             log::warn!("waiting for the instance metadata service: {fault}; {}", fault.remedy());
             tell(&format!("waiting for the instance metadata service: {fault}"));
         }
-        told = Some(fault);
-        tokio::time::sleep(Duration::from_millis(BETWEEN_QUESTIONS.wait_ms(failures, clock::random()))).await;
+        tokio::time::sleep_until(retries.failed()).await;
     }
 }
 

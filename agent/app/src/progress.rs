@@ -7,7 +7,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::Progress;
 use hostler_core::machine::event::FailureKind;
-use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome, StepStatus};
+use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome};
 
 use crate::failure::Failure;
 use crate::output;
@@ -69,7 +69,7 @@ fn line(progress: &Progress) -> String {
         }
         Progress::EventStarted { .. } => String::new(),
         Progress::EventFinished { event, status, milliseconds, .. } => {
-            format!("  {:<20} {:<9} {:>8}\n", event.name(), status_word(*status), seconds(*milliseconds))
+            format!("  {:<20} {:<9} {:>8}\n", event.name(), status.word(), seconds(*milliseconds))
         }
         Progress::NotUndone { deployment, message } => {
             format!("  Install failed: {}\n{deployment} has not ended\n", indent(message))
@@ -105,18 +105,6 @@ pub fn failure_text(failure: &DeploymentFailure) -> String {
         let _ = writeln!(text, "    | {line}");
     }
     text
-}
-
-/// How an event ended, in one word.
-pub fn status_word(status: StepStatus) -> &'static str {
-    match status {
-        StepStatus::Pending => "pending",
-        StepStatus::Running => "running",
-        StepStatus::Succeeded => "ok",
-        StepStatus::Failed => "FAILED",
-        StepStatus::Ignored => "ignored",
-        StepStatus::Skipped => "-",
-    }
 }
 
 /// Milliseconds as seconds, with a readable number of digits.

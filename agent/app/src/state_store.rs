@@ -8,6 +8,7 @@ use hostler_host::history_file::{self, HistoryFile, HistoryFileError};
 use hostler_host::ledger::Ledger;
 use hostler_host::{clock, journal};
 
+use crate::controller::LogOnce;
 use crate::engine::Identity;
 use crate::ports::StateStore;
 
@@ -19,8 +20,7 @@ pub struct LedgerAndHistory {
     history: HistoryFile,
     /// The number of the state's pending records that are in the file already.
     appended: usize,
-    /// Whether the log says that the history cannot be written.
-    told: bool,
+    full: LogOnce,
     /// The host of the history's chain.
     host: InstanceId,
 }
@@ -46,7 +46,7 @@ impl LedgerAndHistory {
         }
         let history = HistoryFile::open(ledger.lock(), &reconciled)?;
         let appended = state.history.pending.len().saturating_sub(reconciled.append.len());
-        let mut store = Self { ledger, history, appended, told: false, host: identity.host.clone() };
+        let mut store = Self { ledger, history, appended, full: LogOnce::default(), host: identity.host.clone() };
         store.write_history(state, true)?;
         Ok(store)
     }
@@ -56,16 +56,15 @@ impl LedgerAndHistory {
     fn write_history(&mut self, state: &mut State, settled: bool) -> anyhow::Result<()> {
         match self.append_and_sync(state, settled) {
             Err(error) if error.is_full() => {
-                if !self.told {
+                if self.full.begins() {
                     let error = anyhow::Error::new(error);
                     log::warn!("the ledger keeps the newest records of the history until there is space: {error:#}");
                 }
-                self.told = true;
                 Ok(())
             }
             Err(error) => Err(anyhow::Error::new(error).context("cannot write the history")),
             Ok(()) => {
-                self.told = false;
+                self.full.ends();
                 Ok(())
             }
         }

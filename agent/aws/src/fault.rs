@@ -115,11 +115,20 @@ impl Fault {
             _ => return None,
         })
     }
-}
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
+    /// Its text without the request ids, which differ each time: by this, problems are the same or not.
+    pub fn without_request_ids(&self) -> String {
+        self.text(&[])
+    }
+
+    /// The ids of the request, as the text shows them.
+    pub fn request_ids(&self) -> Vec<String> {
+        let named = [("request id", &self.request_id), ("extended request id", &self.extended_request_id)];
+        named.into_iter().filter_map(|(name, id)| Some(format!("{name} {}", id.as_ref()?))).collect()
+    }
+
+    fn text(&self, request_ids: &[String]) -> String {
+        let kind = match self.kind {
             FaultKind::Absent => "it does not exist",
             FaultKind::Denied(_) => "access denied",
             FaultKind::Throttled => "too many requests",
@@ -131,20 +140,19 @@ impl fmt::Display for Fault {
             FaultKind::Elsewhere(_) => "it is in another region",
             FaultKind::Transient => "temporary failure",
             FaultKind::Fatal => "refused",
-        })?;
-        write!(f, ": {}", self.message)?;
-        let mut facts = Vec::new();
-        facts.extend(self.code.clone());
-        facts.extend(self.status.map(|status| format!("HTTP {status}")));
-        facts.extend(self.request_id.as_ref().map(|id| format!("request id {id}")));
-        facts.extend(self.extended_request_id.as_ref().map(|id| format!("extended request id {id}")));
-        if !facts.is_empty() {
-            write!(f, " ({})", facts.join(", "))?;
-        }
-        match self.advice() {
-            Some(advice) => write!(f, "; {advice}"),
-            None => Ok(()),
-        }
+        };
+        let status = self.status.map(|status| format!("HTTP {status}"));
+        let facts: Vec<String> =
+            self.code.clone().into_iter().chain(status).chain(request_ids.iter().cloned()).collect();
+        let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
+        let advice = self.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
+        format!("{kind}: {}{facts}{advice}", self.message)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(&self.request_ids()))
     }
 }
 

@@ -269,7 +269,14 @@ impl HttpsObject {
     }
 
     fn wrong(&self, kind: StoreErrorKind, problem: String) -> StoreError {
-        StoreError { operation: OPERATION, location: self.location(), kind, problem, source: None }
+        StoreError {
+            operation: OPERATION,
+            location: self.location(),
+            kind,
+            problem,
+            request_ids: Vec::new(),
+            source: None,
+        }
     }
 }
 

@@ -92,7 +92,14 @@ impl S3Store {
                     let problem =
                         format!("it has {size} bytes, and at most {at_most} are read; is this the right key?");
                     let (location, kind) = (self.place(key), StoreErrorKind::TooLarge);
-                    return Err(StoreError { operation: READ, location, kind, problem, source: None });
+                    return Err(StoreError {
+                        operation: READ,
+                        location,
+                        kind,
+                        problem,
+                        request_ids: Vec::new(),
+                        source: None,
+                    });
                 }
             }
         }
@@ -234,5 +241,6 @@ fn store_error(operation: &'static str, location: String, fault: Fault) -> Store
         FaultKind::Condition => StoreErrorKind::Mismatch,
         FaultKind::ClockSkew | FaultKind::Elsewhere(_) | FaultKind::Fatal => StoreErrorKind::Fatal,
     };
-    StoreError { operation, location, kind, problem: fault.to_string(), source: None }
+    let (problem, request_ids) = (fault.to_string(), fault.request_ids());
+    StoreError { operation, location, kind, problem, request_ids, source: None }
 }

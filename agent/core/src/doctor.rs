@@ -33,7 +33,7 @@ impl Severity {
 
 macro_rules! codes {
     ($($name:ident $text:literal $doc:literal,)*) => {
-        /// A check of `hostler doctor`. The names never change; docs/usage/monitoring.md lists them.
+        /// A check of `hostler doctor`. The names never change; docs/usage/troubleshooting.md lists them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Code {
             $(#[doc = $doc] #[serde(rename = $text)] $name,)*

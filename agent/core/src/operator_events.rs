@@ -1,6 +1,6 @@
 //! The journal records that operators alert on: their names and message ids, which never change.
 
-/// A record with a message id (`journalctl MESSAGE_ID=…`). Stated in docs/usage/monitoring.md.
+/// A record with a message id (`journalctl MESSAGE_ID=…`). Stated in docs/usage/troubleshooting.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperatorEvent {
     /// A deployment failed.

@@ -1,4 +1,5 @@
-//! How long to wait: after failures, and between looks that a whole fleet makes.
+//! How long to wait: after failures, and between looks that a whole fleet makes. The CodeDeploy service alone has waits
+//! of its own, in [`crate::codedeploy::backoff`].
 
 /// Waits after failures in a row: each twice the one before, up to a bound, and none the same on two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -16,10 +15,10 @@ use std::path::{Path, PathBuf};
 use hostler_core::appspec::spec::{AppSpec, FileExistsBehavior};
 use hostler_core::bundle::BundleListing;
 use hostler_core::path_rule::{UnsafePaths, UnsafeStep, is_trusted};
-use hostler_core::plan::actions::{Action, InstalledEntry, Plan};
+use hostler_core::plan::actions::{InstalledEntry, Plan};
 use hostler_core::plan::{
-    AgentFact, ContentComparison, DeviceFact, DirectoryFact, Guard, HostFacts, Identity, Leads, LookAt, PathFact,
-    PathFacts, Problems, UnsafeEntry, Wanted, plan, wanted,
+    AgentFact, DeviceFact, DirectoryFact, Guard, HostFacts, Identity, Leads, LookAt, PathFact, PathFacts, Problems,
+    UnsafeEntry, Wanted, plan, wanted,
 };
 use hostler_core::shared_path::SharedPath;
 use nix::errno::Errno;
@@ -30,8 +29,10 @@ use nix::unistd::{AccessFlags, Group, User, faccessat, getegid, geteuid, getgrou
 
 use guard::{guard, read_only_mount};
 
+mod contents;
 mod guard;
 
+pub use contents::compare_contents;
 use empty::is_empty;
 use links::{Followed, follow};
 
@@ -383,72 +384,6 @@ fn ids(
         found.extend(id.map(|id| (name.clone(), id)));
     }
     Ok(found)
-}
-
-/// Compares the files that a plan replaces with the new ones: size first, then bytes; for links the target.
-///
-/// `archive` is the unpacked bundle. Files that have changed since the plan was made count as different.
-///
-/// # Errors
-/// When a file exists and cannot be read.
-pub fn compare_contents(plan: &Plan, archive: &Path, root: &Path) -> Result<ContentComparison, ObserveError> {
-    let mut compared = ContentComparison::default();
-    for action in &plan.actions {
-        let (path, same) = match action {
-            Action::PutFile { source, path, replaces: true, .. } => {
-                (path, same_file(&archive.join(source), &below(root, path))?)
-            }
-            Action::PutLink { target, path, replaces: true, .. } => {
-                (path, std::fs::read_link(below(root, path)).is_ok_and(|there| there == Path::new(target)))
-            }
-            _ => continue,
-        };
-        if same {
-            compared.same.insert(path.clone())
-        } else {
-            compared.different.insert(path.clone())
-        };
-    }
-    Ok(compared)
-}
-
-fn same_file(new: &Path, old: &Path) -> Result<bool, ObserveError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| ObserveError::Compare(path, error)
-    };
-    let size = std::fs::symlink_metadata(new).map_err(failed(new))?.len();
-    match std::fs::symlink_metadata(old) {
-        Ok(there) if !there.is_file() || there.len() != size => return Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        other => other.map_err(failed(old))?,
-    };
-    let mut new_file = File::open(new).map_err(failed(new))?;
-    let mut old_file = File::open(old).map_err(failed(old))?;
-    let (mut one, mut two) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    loop {
-        let filled = fill(&mut new_file, &mut one).map_err(failed(new))?;
-        if filled != fill(&mut old_file, &mut two).map_err(failed(old))? || one.get(..filled) != two.get(..filled) {
-            return Ok(false);
-        }
-        if filled < one.len() {
-            return Ok(true);
-        }
-    }
-}
-
-/// Reads until the buffer is full or the file ends.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 mod empty;

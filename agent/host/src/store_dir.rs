@@ -53,6 +53,7 @@ impl DirectoryStore {
             location: self.root.display().to_string(),
             kind,
             problem: problem.to_owned(),
+            request_ids: Vec::new(),
             source: source.map(Into::into),
         };
         match self.root.metadata() {
@@ -97,6 +98,7 @@ impl DirectoryStore {
             location: self.location(key),
             kind: kind_of(&e),
             problem: problem_of(&e).to_owned(),
+            request_ids: Vec::new(),
             source: Some(e.into()),
         }
     }
@@ -107,12 +109,13 @@ impl DirectoryStore {
             location: self.location(key),
             kind: kind_of(&e.source),
             problem: problem_of(&e.source).to_owned(),
+            request_ids: Vec::new(),
             source: Some(e.into()),
         }
     }
 
     fn wrong(&self, operation: &'static str, key: &Key, kind: StoreErrorKind, problem: String) -> StoreError {
-        StoreError { operation, location: self.location(key), kind, problem, source: None }
+        StoreError { operation, location: self.location(key), kind, problem, request_ids: Vec::new(), source: None }
     }
 
     /// Opens an object for reading; `None` if there is none. A directory is no object, nor is a path below a file.
@@ -212,6 +215,7 @@ impl DirectoryStore {
                 location: self.location(key),
                 kind: StoreErrorKind::Transient,
                 problem: "the work was broken off".to_owned(),
+                request_ids: Vec::new(),
                 source: Some(e.into()),
             })
         })

@@ -39,11 +39,11 @@ impl<C: Cloud> LifecycleController<C> {
                 found.map(|h| hook(&h.name, h.heartbeat_seconds, h.global_seconds)).collect()
             }
             Err(fault) if matches!(fault.kind, FaultKind::Denied(_)) => {
-                self.tell(&format!("the hooks' times are not known: {fault}"));
+                self.tell_fault("the hooks' times are not known", &fault);
                 named.iter().map(|name| hook(name, UNKNOWN_TIMES.0, UNKNOWN_TIMES.1)).collect()
             }
             Err(fault) => {
-                self.tell(&format!("the group's hooks cannot be read: {fault}"));
+                self.tell_fault("the group's hooks cannot be read", &fault);
                 return None;
             }
         };
@@ -64,8 +64,7 @@ impl<C: Cloud> LifecycleController<C> {
                     self.beaten_ms.insert(hook.name.clone(), now_ms);
                 }
                 Err(fault) => {
-                    let text = format!("the hook {} was not kept alive: {fault}", hook.name);
-                    return self.tell(&text);
+                    return self.tell_fault(&format!("the hook {} was not kept alive", hook.name), &fault);
                 }
             }
         }
@@ -86,7 +85,7 @@ impl<C: Cloud> LifecycleController<C> {
                 }
                 Ok(Answer::NoActiveAction) => Change::UnknownToGroup(action.entry, name.to_owned()),
                 Err(fault) => {
-                    self.tell(&format!("the hook {name} was not completed: {fault}"));
+                    self.tell_fault(&format!("the hook {name} was not completed"), &fault);
                     self.completions.failed();
                     return;
                 }

@@ -74,8 +74,7 @@ impl<C: Cloud> LifecycleController<C> {
             }
             Ok(None) => LifecycleState::NotMember,
             Err(fault) => {
-                let text = format!("the Auto Scaling group does not say where this instance is: {fault}");
-                return self.tell(&text);
+                return self.tell_fault("the Auto Scaling group does not say where this instance is", &fault);
             }
         };
         if let LifecycleState::Unknown(word) = &current {

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hostler_aws::fault::Fault;
 use hostler_core::config::settings::AutoScalingSettings;
 use hostler_core::ids::InstanceId;
 use hostler_core::lifecycle::{
@@ -65,7 +66,8 @@ pub struct LifecycleController<C = Aws> {
 }
 
 impl LifecycleController {
-    /// A controller of the real group that has asked nothing yet. `shipping`: the logs that are shipped before a hook is completed.
+    /// A controller of the real group that has asked nothing yet. `shipping`: the logs that are shipped before a hook is
+    /// completed.
     pub fn new(
         setup_watch: SetupWatch,
         handle: Handle,
@@ -239,6 +241,12 @@ impl<C: Cloud> LifecycleController<C> {
     async fn ship_logs(&self, action: &Action, decided: &Decided) {
         if let Some(shipping) = self.shipping.as_ref().filter(|_| wants_flush(action, decided)) {
             shipping.flush(Duration::from_millis(flush_ms(action, clock::now_ms()))).await;
+        }
+    }
+
+    fn tell_fault(&mut self, what: &str, fault: &Fault) {
+        if self.problem_log.differs(&format!("{what}: {}", fault.without_request_ids())) {
+            log::warn!("{what}: {fault}");
         }
     }
 

@@ -2,7 +2,6 @@
 //! pool is quick. A pool that cannot fill is worse than a host that fetches late, so the hook is always continued.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::lifecycle::Action;
@@ -14,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::LifecycleController;
 use super::cloud::Cloud;
+use crate::controller::{LogOnce, Retries};
 use crate::engine::Handle;
 use crate::ports::Installs;
 use crate::setup::Setup;
@@ -67,7 +67,7 @@ async fn bring_all(setup: Arc<Setup>, handle: Handle) -> String {
 
 /// Fetches one group's release; returns the result as text.
 async fn fetch_ahead(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str, handle: &Handle) -> String {
-    let mut failures = 0;
+    let (mut retries, mut log) = (Retries::new(BETWEEN_ATTEMPTS), LogOnce::default());
     loop {
         let problem = match channel::look(setup, settings, channel, handle, None, LookForKeys::ForRelease).await {
             Ok(PollResult::Release { sequence, follow: Follow::Deploy, request, .. }) => {
@@ -95,10 +95,9 @@ async fn fetch_ahead(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str
             }
             Err(PollError::Unread(failure)) => failure.one_line(),
         };
-        if failures == 0 {
+        if log.begins() {
             log::warn!(group:% = settings.key; "the release is not here yet: {problem}");
         }
-        failures += 1;
-        tokio::time::sleep(Duration::from_millis(BETWEEN_ATTEMPTS.wait_ms(failures, clock::random()))).await;
+        tokio::time::sleep_until(retries.failed()).await;
     }
 }

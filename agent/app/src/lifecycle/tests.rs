@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use hostler_aws::asg::{Answer, GroupHook, Member};
-use hostler_aws::fault::Fault;
 use hostler_aws::imds::ImdsFault;
 use hostler_core::machine::State;
 
@@ -112,7 +111,10 @@ fn seconds_between(times: &[Instant]) -> Vec<u64> {
 #[tokio::test(start_paused = true)]
 async fn a_hook_is_completed_until_the_group_takes_it() {
     let cloud = Scripted::default();
-    cloud.with(|world| world.refusals.extend((0..4).map(|n| Fault::broken(format!("the group is away {}", n / 2)))));
+    cloud.with(|world| {
+        let fault = |n: u32| Fault { request_id: Some(n.to_string()), ..Fault::broken("the group is away") };
+        world.refusals.extend((0..4).map(fault));
+    });
     let (handle, _setups) = follow(&cloud, "auto_scaling: {launch_hooks: [up], poll: 1s}");
     let served = |state: &Arc<State>| state.lifecycle.action.is_none() && state.lifecycle.entries > 0;
     handle.state().wait_for(served).await.unwrap();
@@ -125,7 +127,8 @@ async fn a_hook_is_completed_until_the_group_takes_it() {
     }
     let logged = logged();
     let warned: Vec<_> = logged.iter().filter(|line| line.starts_with("WARN")).collect();
-    assert!(warned.iter().all(|line| line.contains("the hook up was not completed")), "{logged:?}");
+    assert_eq!(warned.len(), 1, "the request ids differ, and the problem is the same: {logged:?}");
+    assert!(warned[0].contains("the hook up was not completed") && warned[0].contains("request id 0"), "{logged:?}");
     assert_eq!(logged.iter().filter(|line| line.contains("completed a hook")).count(), 1, "{logged:?}");
 }
 

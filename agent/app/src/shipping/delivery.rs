@@ -15,7 +15,7 @@ use hostler_host::clock;
 use hostler_host::log_follow::{Outgoing, Tail, Ticket};
 use tokio::time::Instant;
 
-use super::Waits;
+use crate::controller::{LogOnce, Retries};
 use crate::log_output::operator_event;
 
 /// Waits after failures.
@@ -32,13 +32,6 @@ pub enum Sent {
     Refused(Fault),
     /// To be sent again.
     Failed(Fault),
-}
-
-/// A stream that waits before its batch is sent again.
-#[derive(Debug)]
-pub struct Wait {
-    failures: u32,
-    until: Instant,
 }
 
 /// Sends a batch; makes its log group and stream if they do not exist.
@@ -69,10 +62,11 @@ fn retention(group: &str, wish: &GroupWish, is_new: bool) -> Option<(String, u32
 /// The state of the requests.
 pub struct Delivery {
     service: CloudWatchLogs,
-    waits: Waits,
+    /// The streams whose last batch failed.
+    waits: BTreeMap<Ticket, Retries>,
     totals: Totals,
     /// Logged once until a request succeeds again. Prevents: a log about failing logs that fills the disk.
-    is_failing: bool,
+    failing: LogOnce,
     /// Streams whose events were rejected; each is logged once.
     rejecting: BTreeSet<Ticket>,
 }
@@ -83,7 +77,7 @@ impl Delivery {
             service,
             waits: BTreeMap::new(),
             totals: Totals::default(),
-            is_failing: false,
+            failing: LogOnce::default(),
             rejecting: BTreeSet::new(),
         }
     }
@@ -104,14 +98,12 @@ impl Delivery {
 
     /// Streams that still wait.
     pub fn held(&self) -> BTreeSet<Ticket> {
-        let now = Instant::now();
-        self.waits.iter().filter(|(_, wait)| wait.until > now).map(|(ticket, _)| ticket.clone()).collect()
+        self.waits.iter().filter(|(_, wait)| !wait.is_due()).map(|(ticket, _)| ticket.clone()).collect()
     }
 
     /// The time of the next try.
     pub fn next_try(&self) -> Option<Instant> {
-        let now = Instant::now();
-        self.waits.values().map(|wait| wait.until).filter(|until| *until > now).min()
+        self.waits.values().filter(|wait| !wait.is_due()).filter_map(Retries::next).min()
     }
 
     /// Clears all waits: the end is near.
@@ -149,8 +141,7 @@ impl Delivery {
         self.totals.batches += 1;
         self.totals.events += (events - rejected.all()) as u64;
         self.totals.rejected_events += rejected.all() as u64;
-        if self.is_failing {
-            self.is_failing = false;
+        if self.failing.ends() {
             log::info!("logs are shipped again");
         }
         if rejected.all() > 0 && self.rejecting.insert(ticket.clone()) {
@@ -167,15 +158,11 @@ impl Delivery {
         self.totals.throttled += u64::from(is_throttled);
         self.totals.failed += u64::from(!is_throttled);
         let needs_somebody = matches!(fault.kind, FaultKind::Denied(_) | FaultKind::NoCredentials);
-        if !self.is_failing && !is_throttled {
-            self.is_failing = true;
+        if !is_throttled && self.failing.begins() {
             log::warn!(error:% = fault; "logs are not shipped; they wait in their files");
         }
-        let wait = self.waits.entry(ticket.clone()).or_insert(Wait { failures: 0, until: Instant::now() });
-        wait.failures = wait.failures.saturating_add(1);
-        let backoff = if needs_somebody { DENIED } else { BACKOFF };
-        let milliseconds = backoff.wait_ms(wait.failures, random());
-        wait.until = Instant::now() + Duration::from_millis(milliseconds);
+        let wait = self.waits.entry(ticket.clone()).or_insert_with(|| Retries::new(BACKOFF));
+        wait.failed_with(if needs_somebody { DENIED } else { BACKOFF });
     }
 }
 
@@ -188,13 +175,8 @@ fn set_retention(service: CloudWatchLogs, group: String, days: u32) {
                 Err(fault) if failures == 20 => {
                     log::warn!(group, days, error:% = fault; "the retention of a log group could not be set");
                 }
-                Err(_) => tokio::time::sleep(Duration::from_millis(BACKOFF.wait_ms(failures, random()))).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(BACKOFF.wait_ms(failures, clock::random()))).await,
             }
         }
     });
-}
-
-/// Without randomness all hosts would wait alike, which is worse than a failure here.
-fn random() -> u64 {
-    clock::random_bytes::<8>().map_or(0, u64::from_le_bytes)
 }

@@ -11,7 +11,6 @@ mod sources;
 pub use metrics::Metrics;
 pub use sources::ip_address;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -440,6 +439,3 @@ async fn changed(changes: Option<&Changes>, not_before: Instant) {
         None => std::future::pending().await,
     }
 }
-
-/// The waiting streams, by their ticket.
-type Waits = BTreeMap<Ticket, delivery::Wait>;

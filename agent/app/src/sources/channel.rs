@@ -15,6 +15,7 @@ use hostler_core::store::{ETag, GetOutcome, Location, S3Location, Store as _, re
 use hostler_host::clock;
 use tokio::sync::Notify;
 
+use crate::controller::LogOnce;
 use crate::engine::{AskError, Handle};
 use crate::failure::Failure;
 use crate::log_output::operator_event;
@@ -220,7 +221,7 @@ async fn poll(
 ) {
     let mut known: Option<ETag> = None;
     let mut tried = tried_sequence(handle, &group.key);
-    let mut last_problem: Option<String> = None;
+    let mut log = LogOnce::default();
     let mut failures = 0;
     let mut looks_since_keys = LOOKS_PER_KEYS;
     if setup_watch.now().settings.signatures.channel.is_none() {
@@ -245,7 +246,7 @@ async fn poll(
                     looks_since_keys = 1;
                 }
                 channels.note(&group.key, None);
-                if last_problem.take().is_some() {
+                if log.ends() {
                     log::info!(hostler_event = "channel-read-again", group:% = group.key, channel; "the channel can be read again");
                 }
                 known = take(handle, &group.key, found, known).await;
@@ -253,13 +254,12 @@ async fn poll(
             Err(error) => {
                 failures += 1;
                 let refused = matches!(error, PollError::Refused(_));
-                let problem = error.into_failure().one_line();
+                let failure = error.into_failure();
+                let problem = failure.one_line();
                 channels.note(&group.key, Some(&problem));
-                // Logged once for each problem: a channel that is away for a night must not fill the log.
-                if last_problem.as_deref().map(without_request_id) != Some(without_request_id(&problem)) {
+                if log.differs(&failure.without_request_ids()) {
                     tell(&group.key, channel, refused, &problem);
                 }
-                last_problem = Some(problem);
             }
         }
         let pause = Duration::from_millis(wait_ms(group.poll_seconds, failures, clock::random()));
@@ -272,11 +272,6 @@ async fn poll(
 
 fn tried_sequence(handle: &Handle, key: &GroupKey) -> u64 {
     handle.state().borrow().groups.get(&key.id()).map_or(0, |group| group.following.tried_sequence)
-}
-
-/// A problem's text without the request id, which differs each time.
-fn without_request_id(problem: &str) -> &str {
-    problem.split("request id").next().unwrap_or(problem)
 }
 
 fn tell(key: &GroupKey, channel: &str, refused: bool, problem: &str) {

@@ -1,12 +1,14 @@
 //! The verbs, one file each; this file holds the shared parts.
 
 mod bundle_check;
+mod completions;
 mod deploy;
 mod doctor;
 mod given;
 mod history;
 mod keygen;
 mod logs;
+mod man_pages;
 mod plan;
 mod push;
 mod release;
@@ -67,6 +69,8 @@ pub fn run(cli: Cli) -> Outcome {
             crate::output::text(concat!("hostler ", env!("CARGO_PKG_VERSION"), "\n"))?;
             Ok(ExitCode::Ok)
         }
+        Verb::Completions(arguments) => completions::run(&arguments),
+        Verb::ManPages(arguments) => man_pages::run(&arguments),
         Verb::Doctor(arguments) => doctor::run(&shared, &arguments),
         Verb::Signal(arguments) => signal::run(&shared, arguments),
         Verb::Status(arguments) => status::run(&shared, &arguments),

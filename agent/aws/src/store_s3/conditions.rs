@@ -16,6 +16,7 @@ pub async fn check_conditions<S: Store>(store: &S, nonce: &Sha256Digest) -> Resu
         location: name.clone(),
         kind: StoreErrorKind::Fatal,
         problem: e.to_string(),
+        request_ids: Vec::new(),
         source: None,
     })?;
     let checked = try_conditions(store, &key, &name).await;
@@ -40,6 +41,7 @@ async fn try_conditions<S: Store>(store: &S, key: &Key, nonce: &str) -> Result<(
             "the store ignores conditions: it let {what} through. hostler needs If-None-Match and If-Match on writes, as \
              Amazon S3 has them; use Amazon S3, another store, or a directory"
         ),
+        request_ids: Vec::new(),
         source: None,
     };
     let PutOutcome::Stored(first) = write(1, Condition::IfAbsent).await? else {

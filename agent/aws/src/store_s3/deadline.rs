@@ -31,7 +31,14 @@ async fn within<T>(
             "no whole answer came within {} seconds; is the store, or a proxy before it, overloaded?",
             patience.as_secs()
         );
-        Err(StoreError { operation, location: location(), kind: StoreErrorKind::Transient, problem, source: None })
+        Err(StoreError {
+            operation,
+            location: location(),
+            kind: StoreErrorKind::Transient,
+            problem,
+            request_ids: Vec::new(),
+            source: None,
+        })
     })
 }
 

@@ -173,6 +173,6 @@ impl S3Object {
     }
 
     pub(super) fn wrong(&self, operation: &'static str, kind: StoreErrorKind, problem: String) -> StoreError {
-        StoreError { operation, location: self.location(), kind, problem, source: None }
+        StoreError { operation, location: self.location(), kind, problem, request_ids: Vec::new(), source: None }
     }
 }

@@ -174,6 +174,7 @@ impl S3Store {
             location: self.place(key),
             kind: StoreErrorKind::Fatal,
             problem: "the file that is uploaded cannot be read".to_owned(),
+            request_ids: Vec::new(),
             source: Some(e.into()),
         })
     }
@@ -185,6 +186,7 @@ impl S3Store {
             location: self.place(key),
             kind: StoreErrorKind::Mismatch,
             problem,
+            request_ids: Vec::new(),
             source: None,
         }
     }

@@ -218,6 +218,8 @@ pub struct StoreError {
     pub kind: StoreErrorKind,
     /// The problem, and the remedy if known.
     pub problem: String,
+    /// The parts of `problem` that differ with each request: the ids that AWS's support asks for.
+    pub request_ids: Vec<String>,
     /// The underlying error, if any.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,

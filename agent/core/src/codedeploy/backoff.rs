@@ -1,4 +1,5 @@
-//! Waits after failed calls.
+//! Waits after failed calls of the CodeDeploy service. They are not [`crate::retry::Backoff`]'s, by which everything else
+//! waits: how often a host asks again is a fact of that service's protocol, whose agent has a factor of its own.
 
 use std::time::Duration;
 

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::appspec::spec::EventHooks;
 use crate::codedeploy::diagnostics::Report;
 use crate::codedeploy::wire::CommandStatus;
-use crate::codes::ExitCode;
 use crate::event_order::LifecycleEvent;
 use crate::hook::HookResult;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
@@ -13,8 +12,10 @@ use crate::lifecycle::Change;
 use crate::machine::checks::{PreparedHealth, ProbePhase};
 use crate::machine::command::Order;
 pub use crate::machine::failure::{FailureKind, WorkFailure};
+pub use crate::machine::progress::Progress;
+pub use crate::machine::refusal::Refusal;
 use crate::machine::retention::Kept;
-use crate::machine::state::{NotUndone, Outcome, Request, Revision, StepStatus};
+use crate::machine::state::{Request, Revision};
 use crate::release::{AcceptedKeys, Trust};
 use crate::traffic::{Place, PutBack, PutBackWork, TrafficPhase};
 
@@ -312,184 +313,4 @@ pub struct StillOpen {
     pub why: String,
     /// Why the Install failed before that; `None` when it did not fail.
     pub cause: Option<WorkFailure>,
-}
-
-/// A request that is not allowed in this state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// One deployment of a group at a time.
-    #[error("deployment {active} of {key} is going on ({event}); wait for its end (hostler logs -f) and ask again")]
-    DeploymentActive {
-        /// The running deployment.
-        active: DeploymentId,
-        /// The group.
-        key: GroupKey,
-        /// Its current event.
-        event: String,
-    },
-    /// An Install of the group has to be undone first.
-    #[error("{not_undone}; {key} takes no deployment before: {}", not_undone.remedy())]
-    NotUndone {
-        /// The group.
-        key: GroupKey,
-        /// The obstacle.
-        not_undone: Box<NotUndone>,
-    },
-    /// There is nothing to return to.
-    #[error("{key} has no earlier good revision to roll back to; `hostler history` shows what was deployed")]
-    NoGoodRevision {
-        /// The group.
-        key: GroupKey,
-    },
-    /// The deployment to return to is unknown, or its bundle is gone.
-    #[error("{key} has no revision of deployment {deployment} on this host; `hostler status` lists those that it has")]
-    NotKept {
-        /// The group.
-        key: GroupKey,
-        /// The named deployment.
-        deployment: DeploymentId,
-    },
-    /// There is nothing to remove.
-    #[error("nothing of {key} is installed on this host")]
-    NotInstalled {
-        /// The group.
-        key: GroupKey,
-    },
-    /// The Auto Scaling group or EC2 takes the host out of service.
-    #[error("the host is {why}; nothing new is deployed")]
-    OutOfService {
-        /// The reason, in words.
-        why: &'static str,
-    },
-    /// No rollback waits for space.
-    #[error("no rollback of {key} waits for space")]
-    NothingWaits {
-        /// The group.
-        key: GroupKey,
-    },
-    /// The request itself takes too much of the state.
-    #[error(
-        "the request takes {bytes} bytes of the agent's state, and may take {most}: use shorter paths and addresses"
-    )]
-    RequestTooLong {
-        /// Its size as JSON, in bytes.
-        bytes: usize,
-        /// The most bytes allowed.
-        most: usize,
-    },
-    /// The state has no room for another deployment.
-    #[error(
-        "the agent's state has no room for another deployment: what is installed and what goes on takes {bytes} of \
-         {room} bytes, with {groups} groups; wait for the deployments that go on, or take groups off this host \
-         (hostler remove)"
-    )]
-    NoRoom {
-        /// Bytes that cannot make way.
-        bytes: usize,
-        /// Bytes in all.
-        room: usize,
-        /// Number of known groups.
-        groups: usize,
-    },
-    /// No rollback holds the channel.
-    #[error("{key} follows its channel already")]
-    NotHeld {
-        /// The group.
-        key: GroupKey,
-    },
-}
-
-impl Refusal {
-    /// The exit code of a command that is refused for this reason.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::NotKept { .. } | Self::NotInstalled { .. } => ExitCode::NotFound,
-            Self::OutOfService { .. }
-            | Self::DeploymentActive { .. }
-            | Self::NotUndone { .. }
-            | Self::NoGoodRevision { .. }
-            | Self::NothingWaits { .. }
-            | Self::RequestTooLong { .. }
-            | Self::NoRoom { .. }
-            | Self::NotHeld { .. } => ExitCode::Refused,
-        }
-    }
-}
-
-/// What the agent reports to users who watch a deployment, as it happens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "progress", rename_all = "snake_case")]
-pub enum Progress {
-    /// A deployment was accepted.
-    Started {
-        /// Its id.
-        deployment: DeploymentId,
-        /// The group.
-        group: GroupKey,
-        /// The revision to deploy.
-        revision: Revision,
-        /// The caller.
-        asked_by: String,
-        /// The failed deployment that it rolls back.
-        rolls_back: Option<DeploymentId>,
-    },
-    /// A lifecycle event began.
-    EventStarted {
-        /// The deployment.
-        deployment: DeploymentId,
-        /// The event.
-        event: LifecycleEvent,
-    },
-    /// A lifecycle event ended.
-    EventFinished {
-        /// The deployment.
-        deployment: DeploymentId,
-        /// The event.
-        event: LifecycleEvent,
-        /// The event's result.
-        status: StepStatus,
-        /// How long it took.
-        milliseconds: u64,
-    },
-    /// Its Install cannot be undone yet. The deployment continues when it can; callers need not wait for its end.
-    NotUndone {
-        /// The deployment.
-        deployment: DeploymentId,
-        /// The reason, and what to do.
-        message: String,
-    },
-    /// A problem that did not stop the deployment.
-    Warning {
-        /// The deployment.
-        deployment: DeploymentId,
-        /// The warning's text.
-        message: String,
-    },
-    /// The deployment ended.
-    Finished {
-        /// The deployment.
-        deployment: DeploymentId,
-        /// The deployment's result.
-        outcome: Outcome,
-        /// Why it failed.
-        failure: Option<crate::machine::state::Failure>,
-        /// How long it took.
-        milliseconds: u64,
-        /// The automatic rollback that follows it.
-        rollback: Option<DeploymentId>,
-    },
-}
-
-impl Progress {
-    /// The deployment of this progress.
-    pub fn deployment(&self) -> &DeploymentId {
-        match self {
-            Self::Started { deployment, .. }
-            | Self::EventStarted { deployment, .. }
-            | Self::EventFinished { deployment, .. }
-            | Self::NotUndone { deployment, .. }
-            | Self::Warning { deployment, .. }
-            | Self::Finished { deployment, .. } => deployment,
-        }
-    }
 }

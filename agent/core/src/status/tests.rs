@@ -1,7 +1,7 @@
 use super::*;
 use crate::machine::checks::PreparedHealth;
 use crate::machine::event::{InstallReport, Prepared, WorkFailure};
-use crate::machine::state::{Policy, Request, Source};
+use crate::machine::state::{Policy, Request, Revision, Source};
 use crate::machine::{Context, Effect, Event, Refusal, WorkResult, step};
 
 pub(crate) struct Host {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hostler_core::appspec::spec::{FileMapping, Permission, Position};
 use hostler_core::bundle::{BundleEntry, BundlePath, EntryKind};
-use hostler_core::plan::actions::InstalledKind;
+use hostler_core::plan::actions::{Action, InstalledKind};
 use hostler_core::plan::{Change, ProblemCode, Summary};
 
 mod guarded;

@@ -73,7 +73,7 @@ impl Shortage {
         match self {
             Self::Full { .. } => {
                 let (kind, problem) = (StoreErrorKind::Full, self.to_string());
-                StoreError { operation, location, kind, problem, source: None }
+                StoreError { operation, location, kind, problem, request_ids: Vec::new(), source: None }
             }
             Self::Io(error) => not_written(operation, location, error),
         }
@@ -87,7 +87,7 @@ pub(crate) fn not_written(operation: &'static str, location: String, error: io::
         _ => StoreErrorKind::Fatal,
     };
     let problem = "the file that it goes to cannot be written".to_owned();
-    StoreError { operation, location, kind, problem, source: Some(error.into()) }
+    StoreError { operation, location, kind, problem, request_ids: Vec::new(), source: Some(error.into()) }
 }
 
 #[cfg(test)]

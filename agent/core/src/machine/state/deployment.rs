@@ -219,6 +219,18 @@ impl StepStatus {
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
     }
+
+    /// The word for users: the one that JSON has, too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Ignored => "ignored",
+            Self::Skipped => "skipped",
+        }
+    }
 }
 
 /// One script of an event in this deployment.

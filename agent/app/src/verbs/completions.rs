@@ -1,0 +1,24 @@
+//! `hostler completions SHELL`: the script by which a shell completes the command line.
+
+use clap::CommandFactory;
+use clap_complete::aot::{Bash, Fish, Generator, Zsh, generate};
+use hostler_core::codes::ExitCode;
+
+use crate::cli::{Cli, CompletionsArgs, Shell};
+use crate::failure::Outcome;
+use crate::output;
+
+pub fn run(arguments: &CompletionsArgs) -> Outcome {
+    output::text(&match arguments.shell {
+        Shell::Bash => script(Bash),
+        Shell::Zsh => script(Zsh),
+        Shell::Fish => script(Fish),
+    })?;
+    Ok(ExitCode::Ok)
+}
+
+fn script(shell: impl Generator) -> String {
+    let mut script = Vec::new();
+    generate(shell, &mut Cli::command(), "hostler", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}

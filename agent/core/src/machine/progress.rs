@@ -1,0 +1,86 @@
+//! The state machine's output for users.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event_order::LifecycleEvent;
+use crate::ids::{DeploymentId, GroupKey};
+use crate::machine::failure::Failure;
+use crate::machine::state::{Outcome, Revision, StepStatus};
+
+/// What the agent reports to users who watch a deployment, as it happens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    /// A deployment was accepted.
+    Started {
+        /// Its id.
+        deployment: DeploymentId,
+        /// The group.
+        group: GroupKey,
+        /// The revision to deploy.
+        revision: Revision,
+        /// The caller.
+        asked_by: String,
+        /// The failed deployment that it rolls back.
+        rolls_back: Option<DeploymentId>,
+    },
+    /// A lifecycle event began.
+    EventStarted {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The event.
+        event: LifecycleEvent,
+    },
+    /// A lifecycle event ended.
+    EventFinished {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The event.
+        event: LifecycleEvent,
+        /// The event's result.
+        status: StepStatus,
+        /// How long it took.
+        milliseconds: u64,
+    },
+    /// Its Install cannot be undone yet. The deployment continues when it can; callers need not wait for its end.
+    NotUndone {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The reason, and what to do.
+        message: String,
+    },
+    /// A problem that did not stop the deployment.
+    Warning {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The warning's text.
+        message: String,
+    },
+    /// The deployment ended.
+    Finished {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The deployment's result.
+        outcome: Outcome,
+        /// Why it failed.
+        failure: Option<Failure>,
+        /// How long it took.
+        milliseconds: u64,
+        /// The automatic rollback that follows it.
+        rollback: Option<DeploymentId>,
+    },
+}
+
+impl Progress {
+    /// The deployment of this progress.
+    pub fn deployment(&self) -> &DeploymentId {
+        match self {
+            Self::Started { deployment, .. }
+            | Self::EventStarted { deployment, .. }
+            | Self::EventFinished { deployment, .. }
+            | Self::NotUndone { deployment, .. }
+            | Self::Warning { deployment, .. }
+            | Self::Finished { deployment, .. } => deployment,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Requests that the state machine refuses.
+
+use crate::codes::ExitCode;
+use crate::ids::{DeploymentId, GroupKey};
+use crate::machine::state::NotUndone;
+
+/// A request that is not allowed in this state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// One deployment of a group at a time.
+    #[error("deployment {active} of {key} is going on ({event}); wait for its end (hostler logs -f) and ask again")]
+    DeploymentActive {
+        /// The running deployment.
+        active: DeploymentId,
+        /// The group.
+        key: GroupKey,
+        /// Its current event.
+        event: String,
+    },
+    /// An Install of the group has to be undone first.
+    #[error("{not_undone}; {key} takes no deployment before: {}", not_undone.remedy())]
+    NotUndone {
+        /// The group.
+        key: GroupKey,
+        /// The obstacle.
+        not_undone: Box<NotUndone>,
+    },
+    /// There is nothing to return to.
+    #[error("{key} has no earlier good revision to roll back to; `hostler history` shows what was deployed")]
+    NoGoodRevision {
+        /// The group.
+        key: GroupKey,
+    },
+    /// The deployment to return to is unknown, or its bundle is gone.
+    #[error("{key} has no revision of deployment {deployment} on this host; `hostler status` lists those that it has")]
+    NotKept {
+        /// The group.
+        key: GroupKey,
+        /// The named deployment.
+        deployment: DeploymentId,
+    },
+    /// There is nothing to remove.
+    #[error("nothing of {key} is installed on this host")]
+    NotInstalled {
+        /// The group.
+        key: GroupKey,
+    },
+    /// The Auto Scaling group or EC2 takes the host out of service.
+    #[error("the host is {why}; nothing new is deployed")]
+    OutOfService {
+        /// The reason, in words.
+        why: &'static str,
+    },
+    /// No rollback waits for space.
+    #[error("no rollback of {key} waits for space")]
+    NothingWaits {
+        /// The group.
+        key: GroupKey,
+    },
+    /// The request itself takes too much of the state.
+    #[error(
+        "the request takes {bytes} bytes of the agent's state, and may take {most}: use shorter paths and addresses"
+    )]
+    RequestTooLong {
+        /// Its size as JSON, in bytes.
+        bytes: usize,
+        /// The most bytes allowed.
+        most: usize,
+    },
+    /// The state has no room for another deployment.
+    #[error(
+        "the agent's state has no room for another deployment: what is installed and what goes on takes {bytes} of \
+         {room} bytes, with {groups} groups; wait for the deployments that go on, or take groups off this host \
+         (hostler remove)"
+    )]
+    NoRoom {
+        /// Bytes that cannot make way.
+        bytes: usize,
+        /// Bytes in all.
+        room: usize,
+        /// Number of known groups.
+        groups: usize,
+    },
+    /// No rollback holds the channel.
+    #[error("{key} follows its channel already")]
+    NotHeld {
+        /// The group.
+        key: GroupKey,
+    },
+}
+
+impl Refusal {
+    /// The exit code of a command that is refused for this reason.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotKept { .. } | Self::NotInstalled { .. } => ExitCode::NotFound,
+            Self::OutOfService { .. }
+            | Self::DeploymentActive { .. }
+            | Self::NotUndone { .. }
+            | Self::NoGoodRevision { .. }
+            | Self::NothingWaits { .. }
+            | Self::RequestTooLong { .. }
+            | Self::NoRoom { .. }
+            | Self::NotHeld { .. } => ExitCode::Refused,
+        }
+    }
+}
