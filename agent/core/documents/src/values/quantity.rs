@@ -85,13 +85,13 @@ fn with_letter(text: &str) -> Option<u64> {
 
 /// A duration as a configuration writes it, in its longest whole unit: `5m`, `90s`.
 pub fn spelled_duration(seconds: u64) -> String {
-    let found = TIMES.iter().find(|(_, unit)| seconds > 0 && seconds % unit == 0);
+    let found = TIMES.iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
     found.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 
 /// A size as a configuration writes it, in its largest whole unit: `256M`, `1000`.
 pub fn spelled_size(bytes: u64) -> String {
-    let found = SIZES.iter().rev().find(|(_, unit)| bytes > 0 && bytes % unit == 0);
+    let found = SIZES.iter().rev().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
     found.map_or_else(
         || format!("{bytes} byte{}", if bytes == 1 { "" } else { "s" }),
         |(name, unit)| format!("{}{name}", bytes / unit),

@@ -159,7 +159,9 @@ mod tests {
     use super::*;
 
     /// Each purpose with the fields that agents before this type wrote for it.
-    const WRITTEN_BEFORE: [(&str, fn(&Purpose) -> bool); 7] = [
+    type IsIt = fn(&Purpose) -> bool;
+
+    const WRITTEN_BEFORE: [(&str, IsIt); 7] = [
         (r#"{"creator":"channel","release":{"sequence":7},"rolls_back":null}"#, |p| {
             p.release().map(|release| release.sequence) == Some(7)
         }),
