@@ -1,11 +1,18 @@
 //! The command line: types only. The verbs are in `verbs/`.
 
+mod codedeploy_agent;
+mod publishing;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
-use hostler_core::release::AgentVersion;
 use hostler_core::values::{YEAR_SECONDS, duration};
+
+pub use codedeploy_agent::{AgentVerb, CodeDeployAgent, CodeDeployLocal};
+pub use publishing::{
+    KeyAlgorithm, KeygenArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs, SigningArgs,
+};
 
 /// What the general help ends with.
 pub const AFTER_HELP: &str = include_str!("cli/after_help.txt");
@@ -305,140 +312,6 @@ pub struct PlanArgs {
     pub appspec_filename: Option<String>,
 }
 
-/// Form of a packed bundle.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum PackType {
-    /// tar in gzip; every CodeDeploy agent reads it
-    Tgz,
-    /// Plain tar
-    Tar,
-    /// tar in Zstandard
-    #[value(name = "tar.zst")]
-    TarZst,
-    /// zip
-    Zip,
-}
-
-/// Flags of `push`.
-#[derive(Debug, Args)]
-pub struct PushArgs {
-    /// The directory to pack; its appspec file lies at its top
-    pub directory: PathBuf,
-    /// Where to put it: s3://BUCKET/PREFIX, file:///DIR or a path
-    pub store: String,
-    /// Form of the bundle
-    #[arg(short = 't', long = "type", value_enum, default_value = "tgz")]
-    pub bundle_type: PackType,
-}
-
-/// Flags of `release`.
-#[derive(Debug, Args)]
-pub struct ReleaseArgs {
-    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
-    pub store: String,
-    /// The revision that `push` printed: sha256:… (a unique beginning is enough); or a bundle that others have put there:
-    /// s3://BUCKET/KEY[?versionId=ID], https://HOST/PATH, a file in a directory store, or a file that every host has:
-    /// file:///PATH
-    pub revision: String,
-    /// Publish a bundle that others have put there although its appspec is wrong
-    #[arg(long)]
-    pub no_validate: bool,
-    /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic
-    #[arg(long)]
-    pub ignore_application_stop_failures: bool,
-    /// What to do with files that are there and that the last deployment did not install
-    #[arg(short = 'b', long, value_enum, ignore_case = true)]
-    pub file_exists_behavior: Option<FileExists>,
-    /// No host takes the release up after this time, for example 30d
-    #[arg(long, value_name = "DURATION", value_parser = seconds)]
-    pub expires_in: Option<u64>,
-    /// Publish with a sequence above this one, which hosts say they have seen
-    #[arg(long, value_name = "SEQUENCE")]
-    pub sequence_above: Option<u64>,
-    /// Hosts follow the release from this store only, not from a copy of it
-    #[arg(long)]
-    pub bind_store: bool,
-    /// Agents below this version refuse the release
-    #[arg(long, value_name = "VERSION")]
-    pub minimum_agent_version: Option<AgentVersion>,
-    /// Warn where this Auto Scaling group's hosts can be taken out of service neither by Standby nor out of target groups
-    #[arg(long, value_name = "NAME")]
-    pub auto_scaling_group: Option<String>,
-    /// What signs it
-    #[command(flatten)]
-    pub signing: SigningArgs,
-    /// Put it beside the channel, where others sign it with `hostler sign` before any host sees it
-    #[arg(long)]
-    pub propose: bool,
-}
-
-/// What signs.
-#[derive(Debug, Args)]
-pub struct SigningArgs {
-    /// Private key that signs; may be given several times
-    #[arg(long, value_name = "FILE")]
-    pub key: Vec<PathBuf>,
-    /// Key in KMS that signs: id, ARN or alias/NAME; may be given several times
-    #[arg(long, value_name = "KEY")]
-    pub kms_key: Vec<String>,
-}
-
-/// Flags of `sign`.
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
-pub struct SignArgs {
-    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
-    pub store: String,
-    /// The revision that the proposed release must be of: sha256:… (a beginning is enough)
-    pub revision: String,
-    /// What signs it
-    #[command(flatten)]
-    pub signing: SigningArgs,
-}
-
-/// Kind of a new key.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum KeyAlgorithm {
-    /// Ed25519
-    Ed25519,
-    /// ECDSA on P-256 with SHA-256
-    #[value(name = "ecdsa-p256")]
-    EcdsaP256,
-}
-
-/// Flags of `keygen`.
-#[derive(Debug, Args)]
-pub struct KeygenArgs {
-    /// File for the private key; the public one goes beside it as FILE.pub. With --kms-key: file for the public key
-    pub file: PathBuf,
-    /// Kind of key
-    #[arg(long, value_enum, default_value = "ed25519")]
-    pub algorithm: KeyAlgorithm,
-    /// Make no key, and fetch the public half of this one in KMS: id, ARN or alias/NAME
-    #[arg(long, value_name = "KEY", conflicts_with = "algorithm")]
-    pub kms_key: Option<String>,
-}
-
-/// Flags of `rotate-keys`.
-#[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("signer").args(["key", "kms_key"]).required(true).multiple(true))]
-pub struct RotateKeysArgs {
-    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
-    pub store: String,
-    /// Public key that may sign from now on; given once for each
-    #[arg(long, value_name = "FILE", required = true)]
-    pub public_key: Vec<PathBuf>,
-    /// How many of them must sign
-    #[arg(long, value_name = "COUNT", default_value_t = 1)]
-    pub threshold: u32,
-    /// Leave the release in the channel as it is: fresh hosts do not follow it until one is published with the new keys
-    #[arg(long)]
-    pub keys_only: bool,
-    /// What signs it: enough of the keys before, and enough of the new ones
-    #[command(flatten)]
-    pub signing: SigningArgs,
-}
-
 /// A shell with completions.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Shell {
@@ -468,71 +341,6 @@ pub struct ManPagesArgs {
 
 fn seconds(text: &str) -> Result<u64, String> {
     duration(text, &(1..=YEAR_SECONDS)).map_err(|unfit| unfit.to_string())
-}
-
-/// Deploys on this host without the CodeDeploy service.
-#[derive(Debug, Parser)]
-#[command(name = "codedeploy-local", disable_version_flag = true)]
-pub struct CodeDeployLocal {
-    /// The bundle: a path, s3://bucket/key?versionId=..&etag=.., a repository's address on github.com, or that of its
-    /// zipball or tarball on api.github.com
-    #[arg(short = 'l', long, value_name = "LOCATION", default_value = ".")]
-    pub bundle_location: String,
-    /// What the bundle is: tgz, tar, zip or directory
-    #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "directory")]
-    pub bundle_type: String,
-    /// What to do with files that are there and that the last deployment did not install
-    #[arg(short = 'b', long, value_enum, ignore_case = true, default_value = "disallow")]
-    pub file_exists_behavior: FileExists,
-    /// Id of the deployment group, and name of its directory
-    #[arg(short = 'g', long, value_name = "ID", default_value = "default-local-deployment-group")]
-    pub deployment_group: hostler_core::ids::DeploymentGroupId,
-    /// Name of the deployment group
-    #[arg(short = 'd', long, value_name = "NAME", default_value = "LocalFleet", value_parser = GroupName::given)]
-    pub deployment_group_name: GroupName,
-    /// Name of the application
-    #[arg(short = 'a', long, value_name = "NAME", default_value = "local", value_parser = ApplicationName::given)]
-    pub application_name: ApplicationName,
-    /// Lifecycle events in their order, with commas between [default: all of them]
-    #[arg(short = 'e', long, value_name = "EVENTS")]
-    pub events: Option<String>,
-    /// The CodeDeploy agent's configuration
-    #[arg(short = 'c', long, value_name = "FILE", default_value = "/etc/codedeploy-agent/conf/codedeployagent.yml")]
-    pub agent_configuration_file: PathBuf,
-    /// Name of the appspec file in the bundle [default: appspec.yml, else appspec.yaml]
-    #[arg(short = 'A', long, value_name = "NAME")]
-    pub appspec_filename: Option<String>,
-    /// Print the version of these options
-    #[arg(short = 'v', long)]
-    pub version: bool,
-    /// Prefix of destinations and state, for tests
-    #[arg(long, hide = true, default_value = "/")]
-    pub root: PathBuf,
-}
-
-/// Starts, stops and shows the agent, under the CodeDeploy agent's name.
-#[derive(Debug, Parser)]
-#[command(name = "codedeploy-agent", version)]
-pub struct CodeDeployAgent {
-    /// Taken and not used: hostler's service reads its own configuration
-    #[arg(long = "config_file", value_name = "FILE")]
-    pub config_file: Option<PathBuf>,
-    /// What to do with hostler.service
-    #[arg(value_enum)]
-    pub verb: AgentVerb,
-}
-
-/// What to do with the service.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum AgentVerb {
-    /// Start it
-    Start,
-    /// Stop it
-    Stop,
-    /// Stop and start it
-    Restart,
-    /// Show whether it runs
-    Status,
 }
 
 #[cfg(test)]

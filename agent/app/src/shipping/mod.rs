@@ -5,9 +5,11 @@
 
 mod delivery;
 mod flush;
+mod handle;
 mod metrics;
 mod sources;
 
+pub use handle::ShippingHandle;
 pub use metrics::Metrics;
 pub use sources::ip_address;
 
@@ -34,65 +36,10 @@ use crate::setup::{Setup, SetupWatch};
 use crate::tasks::{Restarts, caught};
 use delivery::{Delivery, Sent};
 use flush::Flushes;
+use handle::Request;
 
 /// The least time between two looks, however often the kernel reports changes.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// A request to the task.
-enum Request {
-    Report(oneshot::Sender<LogsReport>),
-    /// Send everything that is there, within the time, and go on.
-    Flush(Instant, oneshot::Sender<()>),
-    /// Send everything that is there, within the time, and end.
-    Finish(Instant, oneshot::Sender<()>),
-}
-
-/// A handle to the shipping. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct ShippingHandle {
-    requests: mpsc::Sender<Request>,
-    summary: watch::Receiver<LogsSummary>,
-    setup_watch: SetupWatch,
-}
-
-impl std::fmt::Debug for Request {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Report(_) => "Report",
-            Self::Flush(..) => "Flush",
-            Self::Finish(..) => "Finish",
-        })
-    }
-}
-
-impl ShippingHandle {
-    /// The progress of every source; `None` when the shipping has ended.
-    pub async fn report(&self) -> Option<LogsReport> {
-        let (answer, report) = oneshot::channel();
-        self.requests.send(Request::Report(answer)).await.ok()?;
-        report.await.ok()
-    }
-
-    /// A summary as of the last look.
-    pub fn summary(&self) -> LogsSummary {
-        self.summary.borrow().clone()
-    }
-
-    /// Waits until the lines present now are shipped, at most for `bound` and for the configured bound.
-    pub async fn flush(&self, bound: Duration) {
-        let (done, flushed) = oneshot::channel();
-        if self.requests.send(Request::Flush(Instant::now() + bound.min(self.most()), done)).await.is_ok() {
-            // A task that has ended ships nothing more.
-            let _ = flushed.await;
-        }
-    }
-
-    /// The longest wait for the shipping.
-    fn most(&self) -> Duration {
-        let seconds = self.setup_watch.now().settings.logs.as_ref().map_or(0, |logs| logs.flush_seconds);
-        Duration::from_secs(seconds)
-    }
-}
 
 /// The task, for the daemon.
 #[derive(Debug)]

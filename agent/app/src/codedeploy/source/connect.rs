@@ -10,21 +10,20 @@ use hostler_core::codedeploy::endpoint::{EndpointChoice, endpoint};
 use hostler_host::{clock, regular};
 
 use crate::codedeploy::compat::CodeDeployCompat;
+use crate::controller::LogOnce;
 use crate::failure::Failure;
 use crate::setup::Setup;
 
 /// Makes the client, however long it takes: at boot the network may come after the agent.
 pub async fn connect(setup: &Setup, compat: &CodeDeployCompat) -> CommandService {
     let mut failures = 0;
-    let mut told = None;
+    let mut problem = LogOnce::default();
     loop {
         match try_connect(setup, compat).await {
             Ok(service) => return service,
             Err(failure) => {
-                let problem = failure.one_line();
-                if told.as_ref() != Some(&problem) {
-                    log::warn!("the CodeDeploy service cannot be followed yet: {problem}");
-                    told = Some(problem);
+                if problem.differs(&failure.without_request_ids()) {
+                    log::warn!("the CodeDeploy service cannot be followed yet: {}", failure.one_line());
                 }
                 failures += 1;
                 // The first tries come soon: an instance profile takes seconds to appear.

@@ -26,6 +26,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hostler_aws::codedeploy::CommandService;
+use hostler_core::retry::Backoff;
 use hostler_host::codedeploy_agent;
 use tokio::sync::Notify;
 
@@ -34,6 +35,9 @@ use crate::engine::Handle;
 use crate::log_output::also_as_the_agent;
 use crate::setup::Setup;
 use beside::wait_for_the_agents_end;
+
+/// Between two tries of a call about a command: the service waits for it.
+const BETWEEN_TRIES: Backoff = Backoff { first_ms: 2000, most_ms: 60_000 };
 
 /// The shared data of the parts of this source.
 struct Follower {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hostler_aws::fault::Fault;
 use hostler_core::codedeploy::backoff::after_failures;
 use hostler_core::codedeploy::wire::HostCommand;
 
@@ -11,6 +10,7 @@ use super::beside::{agent_that_stays, wait_for_the_agents_end};
 use super::connect::random;
 use super::following::OpenPoll;
 use super::{Follower, take, write_pid_file};
+use crate::controller::LogOnce;
 use crate::sources::idle::{sleep_idle, wait_idle};
 
 /// How long the next poll waits until a new command is acknowledged: before that, the service would only send it again.
@@ -19,14 +19,14 @@ const ACKNOWLEDGEMENT: Duration = Duration::from_secs(5);
 /// Polls. Commands are taken in concurrently, so that several groups advance at the same time.
 pub async fn poll(follower: Arc<Follower>) {
     let mut failures = 0;
-    let mut told = None;
+    let mut problem = LogOnce::default();
     loop {
         wait_beside_the_agent(&follower).await;
         let Some(open) = follower.following.begin_poll() else { return };
         let began = Instant::now();
         match wait_idle(&follower.handle, follower.service.poll()).await {
             Ok(command) => {
-                if told.take().is_some() {
+                if problem.ends() {
                     log::info!("the CodeDeploy service answers again");
                 }
                 failures = 0;
@@ -37,7 +37,9 @@ pub async fn poll(follower: Arc<Follower>) {
             Err(fault) => {
                 drop(open);
                 failures += 1;
-                tell(&fault, &mut told);
+                if problem.differs(&fault.without_request_ids()) {
+                    log::warn!("the CodeDeploy service does not answer: {fault}");
+                }
                 tokio::time::sleep(after_failures(failures, random()).saturating_sub(began.elapsed())).await;
             }
         }
@@ -85,19 +87,4 @@ async fn pause(follower: &Follower, took: Duration) {
         () = sleep_idle(&follower.handle, jittered.saturating_sub(took)) => {}
         () = follower.ended.notified() => {}
     }
-}
-
-/// Logged once for each problem: a service that is away for a night must not fill the log.
-fn tell(fault: &Fault, told: &mut Option<String>) {
-    let problem = fault.to_string();
-    let same = told.as_ref().is_some_and(|before| without_request(before) == without_request(&problem));
-    if !same {
-        log::warn!("the CodeDeploy service does not answer: {problem}");
-    }
-    *told = Some(problem);
-}
-
-/// The text without the request's id, which differs each time.
-fn without_request(problem: &str) -> &str {
-    problem.split_once("request id").map_or(problem, |(before, _)| before)
 }

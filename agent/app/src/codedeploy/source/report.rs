@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use hostler_aws::codedeploy::is_refused_for_good;
-use hostler_core::codedeploy::backoff::before_retry;
 use hostler_core::codedeploy::diagnostics::Report;
 use hostler_core::machine::Event;
 use hostler_core::machine::command::CommandStage;
 
-use super::Follower;
-use super::connect::random;
+use super::{BETWEEN_TRIES, Follower};
+use crate::controller::Retries;
 use crate::tasks::kept;
 
 /// Sends the report of each command as it ends; several reports are sent at the same time.
@@ -40,7 +39,7 @@ pub async fn report(follower: Arc<Follower>) {
 }
 
 async fn deliver(follower: &Follower, identifier: &str, report: &Report) {
-    let mut failures = 0;
+    let mut retries = Retries::new(BETWEEN_TRIES);
     loop {
         match follower.service.complete(identifier, report).await {
             Ok(()) => break,
@@ -49,9 +48,8 @@ async fn deliver(follower: &Follower, identifier: &str, report: &Report) {
                 break;
             }
             Err(fault) => {
-                failures += 1;
                 log::warn!(command = identifier; "a command's report was not taken and is sent again: {fault}");
-                tokio::time::sleep(before_retry(failures, random())).await;
+                tokio::time::sleep_until(retries.failed()).await;
             }
         }
     }

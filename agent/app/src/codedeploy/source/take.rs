@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hostler_aws::codedeploy::{OpenedEnvelope, is_refused_for_good, open, verify_chain};
 use hostler_aws::fault::Fault;
-use hostler_core::codedeploy::backoff::before_retry;
 use hostler_core::codedeploy::diagnostics::Report;
 use hostler_core::codedeploy::events::event_of;
 use hostler_core::codedeploy::specification::{RevisionLocation, Specification};
@@ -17,8 +16,8 @@ use hostler_core::machine::command::{CommandStage, Order};
 use hostler_core::machine::state::Source;
 use hostler_host::{clock, codedeploy_agent, regular};
 
-use super::connect::random;
-use super::{Follower, InHand, order};
+use super::{BETWEEN_TRIES, Follower, InHand, order};
+use crate::controller::Retries;
 use crate::failure::chain;
 
 /// Tries of a specification before the agent waits for the command to come again.
@@ -66,7 +65,7 @@ async fn commanded(follower: &Follower, command: &HostCommand, order: Result<Box
 /// Acknowledges the command until the service has received it. Only then the command is carried out, unless the service
 /// gave it up meanwhile. If the daemon stops, the next start finds the command in the ledger and acknowledges it.
 async fn acknowledge(follower: &Follower, identifier: &str, noop: bool) {
-    let mut failures = 0;
+    let mut retries = Retries::new(BETWEEN_TRIES);
     let answer = loop {
         if follower.following.is_ending() {
             return;
@@ -78,9 +77,8 @@ async fn acknowledge(follower: &Follower, identifier: &str, noop: bool) {
                 break CommandStatus::Succeeded;
             }
             Err(fault) => {
-                failures += 1;
                 log::warn!("a command's acknowledgement was not taken and is sent again: {fault}");
-                tokio::time::sleep(before_retry(failures, random())).await;
+                tokio::time::sleep_until(retries.failed()).await;
             }
         }
     };
@@ -110,18 +108,19 @@ async fn order_of(follower: &Follower, command: &HostCommand) -> Option<Result<B
 /// The specification of a deployment: requested until there is an answer, opened, and its signer compared with the
 /// earlier one. The error is `None` when there was no answer.
 async fn specification(follower: &Follower, execution: &str) -> Result<Specification, Option<String>> {
-    let mut failures = 0;
+    let mut retries = Retries::new(BETWEEN_TRIES);
+    let mut tries = 0;
     let answer = loop {
         match follower.service.specification(execution).await {
             Ok(answer) => break answer,
             Err(fault) if is_refused_for_good(&fault) => return Err(Some(no_specification(&fault))),
             Err(fault) => {
-                failures += 1;
-                if failures >= TRIES {
+                tries += 1;
+                if tries >= TRIES {
                     log::warn!("a command is left to come again: {}", no_specification(&fault));
                     return Err(None);
                 }
-                tokio::time::sleep(before_retry(failures, random())).await;
+                tokio::time::sleep_until(retries.failed()).await;
             }
         }
     };
