@@ -78,6 +78,8 @@ fn status_shows_the_channels_release_and_groups_without_a_deployment() {
     assert!(!host.ok(&["status"]).out.contains("released:"));
     host.deploy(&Bundle::new(&host, "v2").app().write(), &[]).with_code(0);
     host.ok(&["status"]).saying(&["released:  1 in its channel; what is installed was deployed by hand"]);
+    host.ok(&["rollback"]);
+    host.ok(&["status"]).saying(&["released:  1 in its channel; what is installed was deployed by a rollback"]);
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     daemon.end();
 
@@ -98,12 +100,19 @@ fn what_a_reader_closes_ends_quietly_and_a_failure_is_printed_once() {
     let ended = host.deploy(&bad, &[]).with_code(1);
     let said = format!("{}{}", ended.out, ended.err);
     assert_eq!(said.matches("AfterInstall-1.sh: exit status 7").count(), 1, "{said}");
-    let mut command = host.command(&["history"]);
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let output =
-        command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let unread = |mut command: std::process::Command| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let running = command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let output = running.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(unread(host.command(&["history"])).1, "");
+    // The exit code is the deployment's all the same, and a failure that is shown nowhere else is in the log.
+    let good = Bundle::new(&host, "v2").app().write();
+    assert_eq!(unread(host.command(&["deploy", good.to_str().unwrap()])), (Some(0), String::new()));
+    let (code, said) = unread(host.command(&["deploy", bad.to_str().unwrap()]));
+    assert!(code == Some(1) && said.contains("AfterInstall-1.sh: exit status 7"), "{code:?} {said}");
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn every_block_has_a_label_that_says_how_it_is_checked() {
     report(&faults);
 }
 
-/// What is wrong with a configuration or an appspec, if anything.
+/// The faults of a configuration or an appspec, if it has any.
 fn yaml_fault(example: &Example) -> Option<String> {
     let (name, kind) = match example.kind {
         Kind::Configuration => ("hostler.yaml", "configuration"),
@@ -70,7 +70,7 @@ fn yaml_fault(example: &Example) -> Option<String> {
     (found != kind).then(|| format!("it is taken as {found}, not as {kind}"))
 }
 
-/// What is wrong with JSON documents, if anything.
+/// The faults of JSON documents, if they have any.
 fn json_fault(example: &Example) -> Option<String> {
     if example.kind != Kind::Json {
         return None;

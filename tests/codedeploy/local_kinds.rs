@@ -60,9 +60,9 @@ fn an_object_in_s3_and_a_version_of_it_are_deployed() {
 #[test]
 fn the_appspec_says_what_becomes_of_files_that_exist_and_wins_over_the_command_line() {
     for (word, option, code, expected) in [
-        ("DISALLOW", "OVERWRITE", 1, "foreign\n"),
-        ("OVERWRITE", "DISALLOW", 0, "v1\n"),
-        ("RETAIN", "DISALLOW", 0, "foreign\n"),
+        ("DISALLOW", "OVERWRITE", 1, "foreign"),
+        ("OVERWRITE", "DISALLOW", 0, "v1"),
+        ("RETAIN", "DISALLOW", 0, "foreign"),
     ] {
         let host = Host::new();
         let v1 = bundle(&host, "v1");

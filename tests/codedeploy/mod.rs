@@ -95,6 +95,19 @@ fn deployments_behind_a_load_balancer_run_event_by_event() {
     assert_eq!(status["groups"][0]["condition"], "good", "{status}");
 }
 
+/// The service commands its groups itself, and no flag names one of them.
+#[test]
+fn a_verb_without_names_leaves_the_services_groups_alone() {
+    let (host, service) = served();
+    let daemon = daemon(&host);
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-FIRST0001"), &IN_PLACE);
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &IN_PLACE);
+    for verb in ["rollback", "remove", "resume"] {
+        host.hostler(&[verb]).with_code(2).saying(&["which deployment group?"]);
+    }
+    assert_eq!(host.version(), "v2", "{}", daemon.said());
+}
+
 #[test]
 fn what_is_left_on_disk_is_what_the_codedeploy_agent_leaves() {
     let (host, service) = served();

@@ -39,7 +39,7 @@ pub struct Example {
 /// The blocks of a page.
 ///
 /// # Errors
-/// The line of each block without a rule, and what is wrong with it.
+/// The line of each block without a rule, and its fault.
 pub fn examples(page: &str) -> Result<Vec<Example>, Vec<(usize, String)>> {
     let blocks = blocks(page).map_err(|line| vec![(line, "it is not closed".to_owned())])?;
     let (mut found, mut faults) = (Vec::new(), Vec::new());

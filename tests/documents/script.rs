@@ -112,7 +112,7 @@ fn read(log: &Path) -> String {
     String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned()
 }
 
-/// The line of the last block that began, and what was printed since.
+/// The line of the last block that began, and the output since.
 pub fn failed_block(log: &str, status: Option<i32>) -> (usize, String) {
     let (line, said) = log.rsplit_once(MARK).and_then(|(_, rest)| rest.split_once('\n')).unwrap_or(("0", log));
     let status = match status {

@@ -60,7 +60,7 @@ impl<F: Files> Controller for Backups<F> {
             }
         }
         match self.retries.next() {
-            // The state changes often, and what is in the way does not go with it.
+            // The state changes often, and the obstacle does not go with it.
             Some(next) => Wake::on_reload().at(next),
             None => Wake::on_state(),
         }

@@ -53,9 +53,14 @@ impl Failure {
         self.error.chain().map(without_request_ids).collect::<Vec<_>>().join(": ")
     }
 
+    /// Whether it is only that the reader of standard output went away.
+    pub fn is_output_closed(&self) -> bool {
+        self.error.is::<OutputClosed>()
+    }
+
     /// Prints it on standard error.
     pub fn print(&self) {
-        if self.error.is::<OutputClosed>() {
+        if self.is_output_closed() {
             return;
         }
         let mut text = format!("error: {}\n", self.error);

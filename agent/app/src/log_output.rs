@@ -205,6 +205,11 @@ pub fn deployments_are_shown() {
     SHOWS_DEPLOYMENTS.store(true, Ordering::Relaxed);
 }
 
+/// Undoes [`deployments_are_shown`], once the reader of the verb's output is gone.
+pub fn deployments_are_not_shown() {
+    SHOWS_DEPLOYMENTS.store(false, Ordering::Relaxed);
+}
+
 fn is_shown(record: &Record) -> bool {
     let of_output =
         [OperatorEvent::DeploymentFailed.name(), OperatorEvent::InstallNotUndone.name(), "deployment-warning"];

@@ -10,6 +10,7 @@ use hostler_core::machine::event::FailureKind;
 use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome};
 
 use crate::failure::Failure;
+use crate::log_output::deployments_are_not_shown;
 use crate::output;
 
 /// Shows a deployment, and the rollback that follows it, to the caller who waits for its end.
@@ -31,20 +32,15 @@ impl Printer {
     /// Shows one progress message; returns the exit code once everything has ended.
     ///
     /// # Errors
-    /// When standard output is closed.
+    /// When standard output is full. A reader that went away only ends the display: the exit code is still the
+    /// deployment's.
     pub fn show(&mut self, progress: &Progress) -> Result<Option<ExitCode>, Failure> {
         if progress.deployment() != &self.waiting {
             return Ok(None);
         }
-        if self.json {
-            output::json(progress)?;
-        } else {
-            match (progress, self.terminal) {
-                (Progress::EventStarted { event, .. }, true) => {
-                    output::overwritten(&format!("  {:<20} …", event.name()))?
-                }
-                _ => output::text(&line(progress))?,
-            }
+        match self.print(progress) {
+            Err(closed) if closed.is_output_closed() => deployments_are_not_shown(),
+            printed => printed?,
         }
         if matches!(progress, Progress::NotUndone { .. }) {
             return Ok(Some(*self.code.get_or_insert(ExitCode::Failed)));
@@ -57,6 +53,16 @@ impl Printer {
             None => return Ok(Some(code)),
         }
         Ok(None)
+    }
+
+    fn print(&self, progress: &Progress) -> Result<(), Failure> {
+        match (progress, self.json, self.terminal) {
+            (_, true, _) => output::json(progress),
+            (Progress::EventStarted { event, .. }, _, true) => {
+                output::overwritten(&format!("  {:<20} …", event.name()))
+            }
+            _ => output::text(&line(progress)),
+        }
     }
 }
 

@@ -50,6 +50,7 @@ impl<R: Rollbacks> Controller for RollbackRetry<R> {
     async fn reconcile(&mut self, view: &View) -> Wake {
         let Some((at_ms, key)) = self.rollbacks.earliest(&view.state) else {
             self.at_once = false;
+            self.log.ends();
             return Wake::on_state();
         };
         let now_ms = view.now_ms;

@@ -1,4 +1,4 @@
-//! For the tests of controllers: a host that a test changes, and what was logged on the test's thread.
+//! For the tests of controllers: a host that a test changes, and the records that the test's thread logged.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -98,7 +98,7 @@ pub fn listen() {
     LOGGED.with_borrow_mut(Vec::clear);
 }
 
-/// What was logged since the last call, as `WARN: text`.
+/// The records since the last call, as `WARN: text`.
 pub fn logged() -> Vec<String> {
     LOGGED.take().into_iter().map(|(level, text)| format!("{level}: {text}")).collect()
 }

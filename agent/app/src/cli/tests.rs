@@ -23,7 +23,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// What is wrong with a block's commands, with the line of the page.
+/// The faults of a block's commands, with the line of the page.
 fn faults(block: &blocks::Block) -> Vec<(usize, String)> {
     let refused = |words: Vec<String>| Cli::try_parse_from(words).err().filter(|error| error.use_stderr());
     let commands = commands::of(&block.text, "hostler").into_iter();

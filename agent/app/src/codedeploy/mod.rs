@@ -8,7 +8,7 @@
 //! revisions   which deployment directories are kept, whichever agent made them
 //! bundle      where the bundles of commanded deployments come from: a port of the effects
 //! environment what a hook sees as that agent's environment
-//! place       what is written down, checked and deleted as that agent does: the other port
+//! place       records, checks and deletions as that agent makes them: the other port
 //! source/     the command service: polls for commands, and reports their results
 //! verbs/      the programs `codedeploy-agent` and `codedeploy-local`, and `hostler migrate`
 //! ```

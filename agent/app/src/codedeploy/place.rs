@@ -46,7 +46,8 @@ impl Compatibility for AgentsPlace {
     }
 
     fn installed(&self, setup: &Setup, job: &Job, entries: &[InstalledEntry]) -> Result<(), WorkFailure> {
-        records::write_installed(setup, &job.group.key, &job.deployment.id, entries)
+        // The record names the directory of the unpacked bundle: a rollback has none of its own.
+        records::write_installed(setup, &job.group.key, job.deployment.archive(), entries)
     }
 
     fn finished(&self, setup: &Setup, job: &Job, kept: &Kept, open: Vec<DeploymentId>) -> Vec<String> {

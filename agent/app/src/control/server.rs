@@ -11,6 +11,7 @@ use hostler_core::metrics;
 use hostler_core::status::{Daemon, Health, problems};
 use hostler_host::clock;
 use hostler_host::history_file::{self, HistoryFileError};
+use hostler_host::memory;
 use hostler_host::socket::{Connection, SocketError};
 use hostler_host::users::{self, SERVICE_GROUP};
 use tokio::net::UnixListener;
@@ -242,6 +243,7 @@ impl Server {
             let line = String::from_utf8_lossy(&line).into_owned();
             send(connection, &ControlResponse::History { line }).await?;
         }
+        memory::return_freed_memory();
         send(connection, &ControlResponse::Done).await
     }
 

@@ -29,7 +29,7 @@ pub trait Controller: Send {
     /// The task's name in the log.
     const NAME: &'static str;
 
-    /// Does what is missing, as far as possible now; returns when to be called again. Changes that happen meanwhile are
+    /// Does the work that is due, as far as possible now; returns when to be called again. Changes that happen meanwhile are
     /// seen in the next call, all at once.
     fn reconcile(&mut self, view: &View) -> impl Future<Output = Wake> + Send;
 

@@ -1,4 +1,4 @@
-//! The loop beside doubles of its ports: what is written before what is begun, and how it ends.
+//! The loop beside doubles of its ports: it writes before it begins, and how it ends.
 
 use std::sync::atomic::Ordering;
 

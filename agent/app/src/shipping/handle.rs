@@ -1,4 +1,4 @@
-//! What the rest of the daemon has of the shipping: its report, and that what is there is sent.
+//! The handle by which the rest of the daemon asks for the shipping's report, and for a flush.
 
 use std::time::Duration;
 

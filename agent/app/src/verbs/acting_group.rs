@@ -27,7 +27,9 @@ pub async fn acting_group(setup: &Setup, shared: &Shared) -> Result<GroupKey, Fa
         return Err(refused);
     }
     // Without the configuration and the state it stays unknown which group is meant.
-    let known = of_host(setup).await.unwrap_or_default();
+    let mut known = of_host(setup).await.unwrap_or_default();
+    // Another service commands these groups, and no flag names one of them.
+    known.retain(|key| key.codedeploy_group_id.is_none());
     let fitting: Vec<&GroupKey> = known.iter().filter(|key| fits(key)).collect();
     let names =
         |keys: &mut dyn Iterator<Item = &GroupKey>| keys.map(ToString::to_string).collect::<Vec<_>>().join(", ");

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
@@ -37,8 +37,19 @@ pub fn run(shared: &Shared, arguments: &LogsArgs) -> Outcome {
             return Err(no_output(&found.id, &path));
         }
         let mut position = 0;
+        let mut answered = Instant::now();
         loop {
-            let ended = !known(&setup).await?.iter().any(|known| known.id == found.id && known.is_active);
+            let known = match known(&setup).await {
+                Ok(known) => known,
+                // A daemon that restarts answers again soon.
+                Err(_) if arguments.follow && answered.elapsed() < super::CONTROL_TIMEOUT => {
+                    tokio::time::sleep(INTERVAL).await;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            };
+            answered = Instant::now();
+            let ended = !known.iter().any(|known| known.id == found.id && known.is_active);
             position = show(&path, position, setup.json)?;
             if ended || !arguments.follow {
                 return Ok(ExitCode::Ok);

@@ -247,7 +247,11 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_fol
 fn released_text(text: &mut String, group: &GroupStatus) {
     let (Some(released), Some(installed)) = (group.highest_sequence, &group.installed) else { return };
     if installed.sequence != Some(released) {
-        let by = installed.sequence.map_or_else(|| "by hand".to_owned(), |sequence| format!("by release {sequence}"));
+        let by = match installed.sequence {
+            Some(sequence) => format!("by release {sequence}"),
+            None if installed.archive != installed.deployment => "by a rollback".to_owned(),
+            None => "by hand".to_owned(),
+        };
         let _ = writeln!(text, "  released:  {released} in its channel; what is installed was deployed {by}");
     }
 }

@@ -36,7 +36,7 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
     };
     match &request.source {
         Source::Path { .. } | Source::Kept { .. } => return Ok(request.revision.clone().into()),
-        // `origin` refuses what is neither a store nor an address.
+        // `origin` refuses all but stores and addresses.
         _ => {}
     }
     if let Some(expected) = &expected

@@ -1,7 +1,7 @@
 //! How values are written in hostler's own documents: one grammar for each type, in an appspec's `hostler:` block, in
 //! the configuration and on the command line.
 //!
-//! A reader gets the text of a value, quoted or not, and returns the value or what was expected ([`Unfit`]); the caller
+//! A reader gets the text of a value, quoted or not, and returns the value or the expectation ([`Unfit`]); the caller
 //! knows the key and the place. Spaces around a value do not count.
 
 use std::fmt;
@@ -27,19 +27,19 @@ const FALSE: &[&str] = &["false", "no", "off"];
 /// Why a text is not a value of a type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfit {
-    /// What is expected, for a sentence that begins with "must be".
+    /// The expectation, for a sentence that begins with "must be".
     pub expected: String,
     /// The remedy.
     pub help: Option<String>,
 }
 
 impl Unfit {
-    /// A remedy besides what is expected.
+    /// A remedy besides the expectation.
     pub fn new(expected: impl Into<String>, help: impl Into<String>) -> Self {
         Self { expected: expected.into(), help: Some(help.into()) }
     }
 
-    /// Without a remedy: what is expected says it all.
+    /// Without a remedy: the expectation says it all.
     pub fn bare(expected: impl Into<String>) -> Self {
         Self { expected: expected.into(), help: None }
     }

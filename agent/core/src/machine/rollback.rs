@@ -4,7 +4,7 @@
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::event::{FailureKind, Refusal};
-use crate::machine::retention::kept;
+use crate::machine::retention::{Kept, kept};
 use crate::machine::state::{
     Deployment, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source, StepStatus,
 };
@@ -105,11 +105,14 @@ pub fn by_hand(
 }
 
 /// The deployments to whose revisions the group can return, newest first: those that succeeded, whose revision is not
-/// the installed one, and whose directories retention keeps.
+/// the installed one, and whose directories retention keeps for sure: where bytes or another agent's rule decide, those
+/// that are in use.
 pub fn earlier(group: &Group) -> impl Iterator<Item = &Deployment> {
     let kept = group.finished.last().map(|last| kept(group, last));
+    let is_plain = group.key.codedeploy_group_id.is_none();
     let is_kept = move |id: &DeploymentId| {
-        kept.as_ref().is_some_and(|kept| kept.always.contains(id) || kept.while_room.contains(id))
+        let stays = |kept: &Kept| is_plain && kept.most_bytes.is_none() && kept.while_room.contains(id);
+        kept.as_ref().is_some_and(|kept| kept.always.contains(id) || stays(kept))
     };
     let installed = group.installed.as_ref().map(|installed| &installed.archive);
     let good =

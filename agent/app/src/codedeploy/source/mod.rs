@@ -6,7 +6,7 @@
 //! poll     asks for commands, one poll open at a time
 //! take     a command: its specification, verified; its scripts; into the ledger; acknowledged
 //! report   what ended: sent until the service has taken or refused it
-//! tracking what is carried out, in the CodeDeploy agent's files
+//! tracking commands in progress, in the CodeDeploy agent's files
 //! ```
 
 mod beside;

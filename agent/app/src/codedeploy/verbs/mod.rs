@@ -1,4 +1,4 @@
-//! What is called by the CodeDeploy agent's names, and `hostler migrate`.
+//! The programs with the CodeDeploy agent's names, and `hostler migrate`.
 
 pub mod agent;
 pub mod local;

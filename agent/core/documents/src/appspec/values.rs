@@ -1,4 +1,4 @@
-//! Typed readers of values: the value, or a finding with its place, the value as given, what is expected and a remedy.
+//! Typed readers of values: the value, or a finding with its place, the value as given, the expectation and a remedy.
 //!
 //! The `hostler:` block and the configuration both stand on them, and differ in the codes of their findings alone. The
 //! grammar of each type is `crate::values`.
@@ -147,7 +147,7 @@ impl Values {
         grammar: impl FnOnce(&str) -> Result<T, Unfit>,
     ) -> Option<T> {
         let scalar = entry.value.as_scalar().filter(|scalar| !scalar.is_null());
-        // What is expected in place of a list is what is expected in place of nothing.
+        // Nothing in the place of a list is told as any other value there.
         match grammar(scalar.map_or("", |scalar| scalar.text.as_str())) {
             Ok(value) => Some(value),
             Err(unfit) => {

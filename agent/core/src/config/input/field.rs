@@ -137,7 +137,7 @@ impl<'n> Field<'n> {
         number.and_then(|number| T::try_from(number).ok())
     }
 
-    /// A value whose type says itself what is wrong.
+    /// A value whose type names its own faults.
     pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, findings: &mut Findings) -> Option<T> {
         match self.text(findings)?.parse() {
             Ok(value) => Some(value),
