@@ -135,3 +135,29 @@ fn every_verb_that_acts_says_what_it_did_as_json() {
     let version = host.ok(&["version", "--json"]).json();
     assert_eq!(version, serde_json::json!({"version": 1, "hostler": env!("CARGO_PKG_VERSION")}));
 }
+
+#[test]
+fn failures_do_not_use_up_the_revisions_to_return_to() {
+    let host = Host::new();
+    for version in ["v1", "v2", "v3"] {
+        host.deploy(&Bundle::new(&host, version).app().write(), &[]).with_code(0);
+    }
+    let earlier = || {
+        let listed = host.status()["earlier"].as_array().cloned().unwrap_or_default();
+        listed.iter().map(|one| one["deployment"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let before = earlier();
+    assert_eq!(before.len(), 2, "{before:?}");
+    let failing = Bundle::new(&host, "bad").app().hook("AfterInstall", "exit 7").write();
+    for _ in 0..3 {
+        host.deploy(&failing, &[]).with_code(1);
+    }
+    let unfit =
+        host.write("unfit/appspec.yml", "version: 0.0\nos: linux\nfiles:\n  - {source: absent, destination: /srv}\n");
+    for _ in 0..9 {
+        host.deploy(unfit.parent().unwrap(), &[]).with_code(1);
+    }
+    assert_eq!(earlier(), before);
+    host.ok(&["rollback", "--to", &before[1]]);
+    assert_eq!(host.version(), "v1");
+}

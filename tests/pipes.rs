@@ -14,7 +14,7 @@ fn said(host: &Host, arguments: &[&str]) -> String {
     let mut command = host.command(arguments);
     command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE");
     command.env("AWS_SECRET_ACCESS_KEY", "none");
-    let mut running = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         eventually(&format!("the end of {arguments:?}"), PATIENCE, || match running.try_wait().unwrap() {
             Some(status) => Ok(status),
@@ -25,7 +25,8 @@ fn said(host: &Host, arguments: &[&str]) -> String {
         running.kill().unwrap();
     }
     let output = running.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    // A deployment that fails says so on standard output, in its progress.
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(ended.is_ok_and(|status| !status.success()), "{arguments:?}: {text}");
     text
 }

@@ -23,12 +23,12 @@ fn run(who: &[&str], program: &Path, top: &Path, scratch: &Path) -> String {
 
 fn check(text: &str, scratch: &Path) {
     for expected in
-        ["release 1 of hello/demo", "release 2 of hello/demo", "hello/demo: good", "ValidateService      ok"]
+        ["release 1 of hello/demo", "release 2 of hello/demo", "hello/demo: good", "ValidateService      succeeded"]
     {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");
     }
     // The second deployment stops the application with the first revision's script.
-    assert_eq!(text.matches("ApplicationStop      ok").count(), 1, "{text}");
+    assert_eq!(text.matches("ApplicationStop      succeeded").count(), 1, "{text}");
     assert!(scratch.join("host/srv/hello/second.html").is_file(), "{text}");
 }
 

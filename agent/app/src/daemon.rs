@@ -84,6 +84,9 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
         hostler_event = "started", state:% = setup.layout.state().display(), groups = setup.settings.groups.len();
         "hostler runs"
     );
+    if setup.codedeploy_compat.is_none() && setup.settings.groups.iter().all(|group| group.channel.is_none()) {
+        log::warn!("no deployment group has a channel, so this daemon follows nothing");
+    }
     let _alive = watchdog::keep(Some(session.handle.clone()), &channels);
     let beside = Beside {
         sources: Sources::new(setup_watch.clone(), session.handle.state(), session.health_watch.watch()),

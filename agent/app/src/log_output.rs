@@ -211,8 +211,13 @@ pub fn deployments_are_not_shown() {
 }
 
 fn is_shown(record: &Record) -> bool {
-    let of_output =
-        [OperatorEvent::DeploymentFailed.name(), OperatorEvent::InstallNotUndone.name(), "deployment-warning"];
+    let of_output = [
+        OperatorEvent::DeploymentFailed.name(),
+        OperatorEvent::InstallNotUndone.name(),
+        OperatorEvent::NeedsOperator.name(),
+        OperatorEvent::RolledBack.name(),
+        "deployment-warning",
+    ];
     let event = record.key_values().get(Key::from_str("hostler_event"));
     let is_repeated = event.and_then(|event| event.to_borrowed_str().map(|event| of_output.contains(&event)));
     SHOWS_DEPLOYMENTS.load(Ordering::Relaxed) && is_repeated.unwrap_or(false)

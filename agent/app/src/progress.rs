@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::IsTerminal;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::Progress;
 use hostler_core::machine::event::FailureKind;
@@ -85,12 +86,22 @@ fn line(progress: &Progress) -> String {
             let word = if *outcome == Outcome::Succeeded { "succeeded" } else { "failed" };
             let mut text = failure.as_ref().map_or_else(String::new, failure_text);
             let _ = writeln!(text, "{deployment} {word} after {}", seconds(*milliseconds));
-            if let Some(next) = rollback {
-                let _ = writeln!(text, "returning to the last good revision ({next})");
+            match (rollback, failure) {
+                (Some(next), _) => _ = writeln!(text, "returning to the last good revision ({next})"),
+                (None, Some(failure)) if is_final(failure) => {
+                    text.push_str("no rollback follows: the host stays as it is\n");
+                }
+                (None, _) => {}
             }
             text
         }
     }
+}
+
+/// Whether the failure left something behind that nothing mends by itself.
+fn is_final(failure: &DeploymentFailure) -> bool {
+    // A failed check touched nothing, and a rollback without space is tried again.
+    failure.event != LifecycleEvent::DownloadBundle && failure.kind != FailureKind::NoSpace
 }
 
 fn exit_code(outcome: Outcome, failure: Option<&DeploymentFailure>) -> ExitCode {

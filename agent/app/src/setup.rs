@@ -162,6 +162,11 @@ impl Setup {
         let mut found = self.settings.groups.iter().filter(named);
         match (found.next(), found.next()) {
             (Some(one), None) => Ok(one.key.clone()),
+            (None, _) if shared.application.is_some() != shared.group.is_some() => {
+                let missing = if shared.group.is_none() { "--group" } else { "--application" };
+                Err(Failure::say(ExitCode::Usage, format!("which deployment group? {missing} is missing"))
+                    .hint("name it with --application and --group"))
+            }
             (None, _) => Err(match &self.unread {
                 None => Failure::say(ExitCode::Usage, "which deployment group? none is configured")
                     .hint("name it with --application and --group"),

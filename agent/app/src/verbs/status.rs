@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hostler_core::codes::ExitCode;
+use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::GroupKey;
 use hostler_core::logs::lag::LogsSummary;
+use hostler_core::machine::state::Installed;
 use hostler_core::machine_events::MachineEvents;
 use hostler_core::status::{Condition, DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
 use hostler_host::clock;
@@ -42,6 +44,7 @@ pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
             shared.application.as_ref().is_none_or(|a| a == &group.key.application)
                 && shared.group.as_ref().is_none_or(|g| g == &group.key.group)
         };
+        let of_host: Vec<String> = document.groups.iter().map(|group| group.key.to_string()).collect();
         document.groups.retain(named);
         if setup.json {
             output::json(&document)?;
@@ -51,6 +54,11 @@ pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
                     shared.application.as_ref().is_none_or(|a| a == &channel.key.application)
                         && shared.group.as_ref().is_none_or(|g| g == &channel.key.group)
                 });
+            }
+            let channels = document.daemon.iter().flat_map(|daemon| &daemon.channels).count();
+            if document.groups.is_empty() && channels == 0 && !of_host.is_empty() {
+                let message = format!("no deployment group of this host has that name; it has {}", of_host.join(", "));
+                return Err(Failure::say(ExitCode::NotFound, message));
             }
             output::text(&text(&document))?;
         }
@@ -173,6 +181,7 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_fol
     let word = match group.condition {
         // Mixed files matter more than the missing process.
         Condition::Deploying if interrupted => "interrupted",
+        Condition::Failed if touched_nothing(group) => "FAILED, and the installed revision was not touched",
         condition => condition.word(),
     };
     let held = if group.held.is_some() { ", held" } else { "" };
@@ -241,6 +250,14 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_fol
         }
         warnings_text(text, &deployment.warnings);
     }
+}
+
+/// Whether the last deployment failed while it was checked, and a good revision is installed.
+fn touched_nothing(group: &GroupStatus) -> bool {
+    let failed = group.last.as_ref().and_then(|last| last.failure.as_ref());
+    let in_check = failed.is_some_and(|failure| failure.event == LifecycleEvent::DownloadBundle);
+    let id = |installed: &Installed| installed.deployment.clone();
+    in_check && group.installed.is_some() && group.installed.as_ref().map(id) == group.last_good.as_ref().map(id)
 }
 
 /// The channel's release, where something else is installed.

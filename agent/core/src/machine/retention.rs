@@ -64,7 +64,8 @@ pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
     let policy = &deployment.request.policy;
     let most = usize::try_from(policy.max_revisions.max(2)).unwrap_or(usize::MAX);
     let newest_first = || group.finished.iter().rev();
-    let good = newest_first().filter(|d| d.outcome == Some(Outcome::Succeeded));
+    // A rollback's directory holds no bundle: it must not take the place of a revision to return to.
+    let good = newest_first().filter(|d| d.outcome == Some(Outcome::Succeeded) && d.archive() == &d.id);
     let mut while_room: Vec<DeploymentId> = Vec::new();
     for other in good.chain(newest_first()) {
         if always.len() + while_room.len() < most && !always.contains(&other.id) && !while_room.contains(&other.id) {

@@ -85,7 +85,9 @@ pub fn by_hand(
     let kept = || earlier(group).map(|d| d.id.clone()).collect();
     let target = match to {
         Some((id, force)) => {
-            let known = group.finished.iter().find(|d| d.id == id && d.request.revision.bundle_type.is_some());
+            let is_it =
+                |d: &&Deployment| d.id == id && d.request.revision.bundle_type.is_some() && may_be_kept(group, d);
+            let known = group.finished.iter().find(is_it);
             match known {
                 None => return Err(Refusal::NotKept { key: key(), deployment: id, kept: kept() }),
                 // A rollback that failed says nothing against the revision.
@@ -102,6 +104,13 @@ pub fn by_hand(
     };
     let target = target.to_installed(target.started_ms);
     Ok(request(group, &target, Purpose::RollBackByHand, asked_by.to_owned(), policy))
+}
+
+/// Whether the deployment's directory may be on the host: retention deletes all others.
+fn may_be_kept(group: &Group, deployment: &Deployment) -> bool {
+    let Some(kept) = group.finished.last().map(|last| kept(group, last)) else { return false };
+    let archive = deployment.archive();
+    group.key.codedeploy_group_id.is_some() || kept.always.contains(archive) || kept.while_room.contains(archive)
 }
 
 /// The deployments to whose revisions the group can return, newest first: those that succeeded, whose revision is not

@@ -191,16 +191,27 @@ impl Group {
         })
     }
 
-    /// Adds a deployment that ended, and forgets the oldest ones, except those that retention needs or users ask for.
-    /// Older ones lose their output and warnings.
+    /// Adds a deployment that ended, and forgets the oldest ones. The newest good revisions are forgotten last, so that
+    /// failures do not use them up. Older deployments lose their output and warnings.
     pub(crate) fn remember(&mut self, deployment: Deployment) {
         self.totals.count(&deployment);
         let revisions = usize::try_from(deployment.request.policy.max_revisions).unwrap_or(usize::MAX);
         let most = REMEMBERED_DEPLOYMENTS.max(revisions.min(100));
         self.finished.push(deployment);
-        let surplus = self.finished.len().saturating_sub(most);
-        self.finished.drain(..surplus);
+        // A failure and its rollback are shown together, however many good revisions there are.
+        let good = revisions.min(most.saturating_sub(4));
+        while self.finished.len() > most {
+            self.finished.remove(self.least_needed(good));
+        }
         self.finished.iter_mut().rev().skip(WITH_TEXTS).for_each(room::forget_texts);
+    }
+
+    /// The place of the oldest deployment that is not one of the newest `most_good` good ones. The newest stays.
+    fn least_needed(&self, most_good: usize) -> usize {
+        let good = |d: &Deployment| d.outcome == Some(Outcome::Succeeded) && d.archive() == &d.id;
+        let has_spare = self.finished.iter().filter(|d| good(d)).count() > most_good;
+        let older = self.finished.split_last().map_or(&[][..], |(_, older)| older);
+        older.iter().position(|d| has_spare || !good(d)).unwrap_or(0)
     }
 }
 
