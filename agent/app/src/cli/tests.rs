@@ -27,7 +27,9 @@ fn pages() -> Vec<PathBuf> {
 fn faults(block: &blocks::Block) -> Vec<(usize, String)> {
     let refused = |words: Vec<String>| Cli::try_parse_from(words).err().filter(|error| error.use_stderr());
     let commands = commands::of(&block.text, "hostler").into_iter();
-    commands.filter_map(|(line, words)| Some((block.line + line, refused(words)?.to_string()))).collect()
+    // The shell's exit status of the command before, which is a number.
+    let expanded = commands.map(|(line, words)| (line, words.iter().map(|word| word.replace("$?", "0")).collect()));
+    expanded.filter_map(|(line, words)| Some((block.line + line, refused(words)?.to_string()))).collect()
 }
 
 #[test]
