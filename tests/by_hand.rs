@@ -88,7 +88,7 @@ fn status_shows_the_channels_release_and_groups_without_a_deployment() {
     let daemon = host.daemon(&[]);
     let status = without_names(&host, &["status"]).with_code(0);
     let line = format!("shop/empty: nothing deployed\n  channel:   {}\n", store.display());
-    assert!(status.out.contains(&line) && status.out.contains("shop/web: good"), "{}", status.out);
+    assert!(status.out.contains(&line) && status.out.contains("shop/web: rolled back"), "{}", status.out);
     assert!(!host.ok(&["status"]).out.contains("shop/empty"), "it was not asked for");
     drop(daemon);
 }

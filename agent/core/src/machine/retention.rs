@@ -65,10 +65,14 @@ pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
     let most = usize::try_from(policy.max_revisions.max(2)).unwrap_or(usize::MAX);
     let newest_first = || group.finished.iter().rev();
     // A rollback's directory holds no bundle: it must not take the place of a revision to return to.
+    let has_no_bundle = |d: &&Deployment| d.archive() != &d.id;
+    let rollbacks: Vec<&DeploymentId> =
+        newest_first().chain([deployment]).filter(has_no_bundle).map(|d| &d.id).collect();
+    let with_bundles = always.iter().filter(|id| !rollbacks.contains(id)).count();
     let good = newest_first().filter(|d| d.outcome == Some(Outcome::Succeeded) && d.archive() == &d.id);
     let mut while_room: Vec<DeploymentId> = Vec::new();
     for other in good.chain(newest_first()) {
-        if always.len() + while_room.len() < most && !always.contains(&other.id) && !while_room.contains(&other.id) {
+        if with_bundles + while_room.len() < most && !always.contains(&other.id) && !while_room.contains(&other.id) {
             while_room.push(other.id.clone());
         }
     }
