@@ -1,7 +1,7 @@
 //! The packages of the built program, and their daemon.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -47,11 +47,12 @@ impl Packages {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
+        let program = without_symbols(directory.path());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(script);
         for (number, name) in names.iter().enumerate() {
             let version = format!("0.0.{}", number + 1);
             let place = directory.path().join(name);
-            let environment = [("HOSTLER_BINARY", env!("CARGO_BIN_EXE_hostler")), ("HOSTLER_VERSION", &version)];
+            let environment = [("HOSTLER_BINARY", program.as_os_str()), ("HOSTLER_VERSION", version.as_ref())];
             let output = Command::new(&script).arg(&place).envs(environment).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             let package = fs::read_dir(&place).unwrap().next().expect("a package").unwrap().path();
@@ -69,6 +70,14 @@ impl Packages {
         }
         Some(host)
     }
+}
+
+/// The built program without its symbols, which are half of it: they are packed, unpacked and copied a dozen times.
+fn without_symbols(directory: &Path) -> PathBuf {
+    let program = directory.join("hostler");
+    let strip = Command::new("strip").args(["--strip-all", env!("CARGO_BIN_EXE_hostler"), "-o"]).arg(&program).status();
+    assert!(strip.unwrap().success());
+    program
 }
 
 /// The state of a unit, as systemd names it.
