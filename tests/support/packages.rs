@@ -74,7 +74,7 @@ impl Packages {
 
 /// The built program without its symbols, which are half of it: they are packed, unpacked and copied a dozen times.
 fn without_symbols(directory: &Path) -> PathBuf {
-    let program = directory.join("hostler");
+    let program = directory.join("program");
     let strip = Command::new("strip").args(["--strip-all", env!("CARGO_BIN_EXE_hostler"), "-o"]).arg(&program).status();
     assert!(strip.unwrap().success());
     program

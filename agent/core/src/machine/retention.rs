@@ -65,9 +65,13 @@ pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
     let most = usize::try_from(policy.max_revisions.max(2)).unwrap_or(usize::MAX);
     let newest_first = || group.finished.iter().rev();
     // A rollback's directory holds no bundle: it must not take the place of a revision to return to.
-    let has_no_bundle = |d: &&Deployment| d.archive() != &d.id;
-    let rollbacks: Vec<&DeploymentId> =
-        newest_first().chain([deployment]).filter(has_no_bundle).map(|d| &d.id).collect();
+    let known = newest_first().chain([deployment]).map(|d| (&d.id, d.archive()));
+    let installed = group.installed.iter().chain(&group.installed_before).chain(&group.last_good);
+    let rollbacks: Vec<&DeploymentId> = known
+        .chain(installed.map(|i| (&i.deployment, &i.archive)))
+        .filter(|(id, archive)| id != archive)
+        .map(|(id, _)| id)
+        .collect();
     let with_bundles = always.iter().filter(|id| !rollbacks.contains(id)).count();
     let good = newest_first().filter(|d| d.outcome == Some(Outcome::Succeeded) && d.archive() == &d.id);
     let mut while_room: Vec<DeploymentId> = Vec::new();
