@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::DeploymentId;
-use crate::machine::state::{Deployment, Group, Outcome};
+use crate::machine::state::{Deployment, Group};
 
 /// The deployments whose directories stay; all others of the group are deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
         .map(|(id, _)| id)
         .collect();
     let with_bundles = always.iter().filter(|id| !rollbacks.contains(id)).count();
-    let good = newest_first().filter(|d| d.outcome == Some(Outcome::Succeeded) && d.archive() == &d.id);
+    let good = newest_first().filter(|d| d.brought_good_revision());
     let mut while_room: Vec<DeploymentId> = Vec::new();
     for other in good.chain(newest_first()) {
         if with_bundles + while_room.len() < most && !always.contains(&other.id) && !while_room.contains(&other.id) {

@@ -124,10 +124,9 @@ pub fn earlier(group: &Group) -> impl Iterator<Item = &Deployment> {
         kept.as_ref().is_some_and(|kept| kept.always.contains(id) || stays(kept))
     };
     let installed = group.installed.as_ref().map(|installed| &installed.archive);
-    let good =
-        |d: &&Deployment| d.outcome == Some(Outcome::Succeeded) && d.installed && d.request.purpose != Purpose::Remove;
+    let good = |d: &&Deployment| d.brought_good_revision() && d.installed && d.request.purpose != Purpose::Remove;
     let all = group.finished.iter().rev().filter(good);
-    all.filter(move |d| d.archive() == &d.id && Some(d.archive()) != installed && is_kept(&d.id))
+    all.filter(move |d| Some(d.archive()) != installed && is_kept(&d.id))
 }
 
 /// The newest successful deployment whose revision does not run now. After a failure that touched the host, no revision

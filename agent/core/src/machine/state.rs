@@ -208,10 +208,9 @@ impl Group {
 
     /// The place of the oldest deployment that is not one of the newest `most_good` good ones. The newest stays.
     fn least_needed(&self, most_good: usize) -> usize {
-        let good = |d: &Deployment| d.outcome == Some(Outcome::Succeeded) && d.archive() == &d.id;
-        let has_spare = self.finished.iter().filter(|d| good(d)).count() > most_good;
+        let has_spare = self.finished.iter().filter(|d| d.brought_good_revision()).count() > most_good;
         let older = self.finished.split_last().map_or(&[][..], |(_, older)| older);
-        older.iter().position(|d| has_spare || !good(d)).unwrap_or(0)
+        older.iter().position(|d| has_spare || !d.brought_good_revision()).unwrap_or(0)
     }
 }
 

@@ -98,6 +98,11 @@ impl Deployment {
         self.step(LifecycleEvent::DownloadBundle).is_some_and(|s| s.status == StepStatus::Succeeded)
     }
 
+    /// Whether it succeeded with a bundle of its own, so that the group can return to its revision. A rollback has none.
+    pub fn brought_good_revision(&self) -> bool {
+        self.outcome == Some(Outcome::Succeeded) && self.archive() == &self.id
+    }
+
     /// The deployment whose directory holds the unpacked bundle: an earlier one for a rollback.
     pub fn archive(&self) -> &DeploymentId {
         match &self.request.source {
