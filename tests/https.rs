@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -387,8 +388,7 @@ fn what_every_host_would_refuse_is_not_released() {
     let directory = Bundle::new(&host, "v1").app().write();
     std::fs::write(directory.join("appspec.yml"), "version: 0.0\nos: linux\nfiles:\n  - source: nothing\n").unwrap();
     let tarball = host.path("wrong.tgz");
-    let packed =
-        std::process::Command::new("tar").arg("-czf").arg(&tarball).arg("-C").arg(&directory).arg(".").status();
+    let packed = Command::new("tar").arg("-czf").arg(&tarball).arg("-C").arg(&directory).arg(".").status();
     assert!(packed.unwrap().success());
     site.put("wrong.tgz", std::fs::read(&tarball).unwrap());
     let address = site.url("wrong.tgz");
@@ -402,4 +402,16 @@ fn what_every_host_would_refuse_is_not_released() {
     release(&host, &site.url("half.tgz"), &[]).with_code(1).saying(&["must not be deployed"]);
     site.put("page.tgz", "<html>Please log in</html>");
     release(&host, &site.url("page.tgz"), &[]).with_code(6).saying(&["is not a bundle"]);
+}
+
+/// What gathers the processor's jitter takes tens of milliseconds of CPU time in each process that makes a connection
+/// (docs/development/decisions/0050-random-numbers-from-the-kernel.md). The names are in the debug program's symbols.
+#[test]
+fn random_numbers_come_from_the_kernel_alone() {
+    let names = |text: &str| {
+        let found = Command::new("grep").args(["--quiet", "--text", text, env!("CARGO_BIN_EXE_hostler")]).status();
+        found.unwrap().success()
+    };
+    assert!(names("aws_lc_.*_RAND_bytes"), "the program has no symbols to look at");
+    assert!(!names("jent_"), "built without AWS_LC_SYS_NO_JITTER_ENTROPY=1 of .cargo/config.toml");
 }

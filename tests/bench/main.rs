@@ -25,6 +25,9 @@ mod hooks;
 mod http_server;
 mod idle;
 mod logs;
+#[path = "../support/made_once.rs"]
+#[allow(dead_code)]
+mod made_once;
 mod many_files;
 mod plan;
 #[path = "../support/requirement.rs"]

@@ -2,14 +2,12 @@
 //! name, its files. And the package with its program names.
 
 use std::fs;
-use std::process::Command;
 
 use super::*;
 use crate::support::eventually;
 use crate::support::host::{PATIENCE, write};
 use crate::support::machine::{Layout, Machine};
 use crate::support::packages::{INSTALL, Kind, Packages, state};
-use crate::support::skip;
 
 /// `codedeploy-agent start|stop`, as systemd and users see it.
 const STAND_IN: &str = r#"#!/bin/bash
@@ -60,20 +58,6 @@ fn agent_at(root: &Path) {
     }
     write(&top.join("deployment-instructions/0000-web-cleanup"), "/srv/app\n/srv/app/page\n");
     write(&root.join("srv/app/page"), "old");
-}
-
-/// The package with the links, in its own directory; `None`, with the reason printed, if it cannot be built.
-fn links(script: &str) -> Option<tempfile::TempDir> {
-    let tool = if script.ends_with("deb") { "cargo-deb" } else { "cargo-generate-rpm" };
-    if Command::new(tool).arg("--help").output().is_err() {
-        skip(format_args!("{tool} is missing (cargo install --locked {tool})"));
-        return None;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging").join(script);
-    let built = Command::new(script).arg(directory.path()).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    Some(directory)
 }
 
 /// Waits until the host's journal has all of these texts, in this order.
@@ -145,10 +129,9 @@ fn a_booted_host_is_migrated_without_a_gap_and_back() {
 #[test]
 fn the_package_with_the_agents_names_is_installed_beside_hostler_and_removed() {
     let Some(packages) = Packages::build(Kind::Deb, &["hostler"]) else { return };
-    let Some(links) = links("build-compat-deb") else { return };
+    let Some(links) = Kind::Deb.links() else { return };
     let Some(host) = packages.host("links", Layout::Unified) else { return };
-    host.copy_in(links.path(), "/root/links");
-    host.sh("mv /root/links/*.deb /root/links.deb");
+    host.copy_in(&links, "/root/links.deb");
     let alone = host.try_sh(&format!("{INSTALL} /root/links.deb")).unwrap();
     assert!(!alone.status.success(), "it needs hostler");
     host.sh(&format!("{INSTALL} /root/hostler.deb /root/links.deb"));
@@ -175,11 +158,11 @@ fn the_package_with_the_agents_names_is_installed_beside_hostler_and_removed() {
 #[test]
 fn the_rpm_with_the_agents_names_links_them_and_takes_them_away() {
     let Some(packages) = Packages::build(Kind::Rpm, &["hostler"]) else { return };
-    let Some(links) = links("build-compat-rpm") else { return };
+    let Some(links) = Kind::Rpm.links() else { return };
     let Some(host) = packages.host("rpmlinks", Layout::Unified) else { return };
-    host.copy_in(links.path(), "/root/links");
+    host.copy_in(&links, "/root/links.rpm");
     // Debian's rpm does not know the installed packages.
-    host.sh("rpm --install --nodeps /root/hostler.rpm /root/links/*.rpm");
+    host.sh("rpm --install --nodeps /root/hostler.rpm /root/links.rpm");
     assert!(host.sh("rpm --query --requires hostler-codedeploy-compat").lines().any(|line| line == "hostler"));
     assert_eq!(host.sh("codedeploy-local --version"), "1.0");
     let agent = "/opt/codedeploy-agent/bin/codedeploy-agent";

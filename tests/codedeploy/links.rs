@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::support::host::{Ended, HOSTLER, write};
-use crate::support::skip;
+use crate::support::packages::Kind;
 
 /// Runs the program by another name.
 pub fn by_name(host: &Host, name: &str, arguments: &[&str]) -> Ended {
@@ -45,16 +45,7 @@ fn the_agents_verbs_are_the_services() {
 
 #[test]
 fn the_links_come_in_a_package_of_their_own() {
-    let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok_and(|found| found.status.success());
-    if !has("cargo-deb") || !has("dpkg-deb") {
-        skip("packages need cargo-deb and dpkg-deb");
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/build-compat-deb");
-    let built = Command::new(script).arg(directory.path()).output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let package = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    let Some(package) = Kind::Deb.links() else { return };
     let listed = Command::new("dpkg-deb").arg("--contents").arg(package).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     let mut files: Vec<_> = listed.lines().filter(|line| !line.starts_with('d')).collect();

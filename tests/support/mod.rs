@@ -12,6 +12,7 @@ pub mod kept_by;
 pub mod load_balancing;
 pub mod logs_service;
 pub mod machine;
+pub mod made_once;
 pub mod moto;
 pub mod packages;
 mod requirement;

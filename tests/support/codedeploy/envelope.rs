@@ -2,18 +2,29 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A fresh key with its certificate, in a directory.
+use super::super::made_once::made_once;
+
+/// A key with its certificate, in a directory: another one at each call of a process. They are kept from run to run, since making
+/// a key takes most of the time of a small test.
 pub fn signer() -> tempfile::TempDir {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let made = made_once(&format!("signer-{call}"), 0, make);
     let directory = tempfile::tempdir().unwrap();
+    copy(&made, directory.path());
+    directory
+}
+
+fn make(directory: &Path) {
     let made = Command::new("openssl")
-        .current_dir(directory.path())
+        .current_dir(directory)
         .args(["req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=signer", "-days", "36500"])
         .args(["-keyout", "key", "-out", "crt"])
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    directory
 }
 
 /// Copies a key and its certificate.
