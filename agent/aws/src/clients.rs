@@ -28,6 +28,7 @@ use tokio::sync::OnceCell;
 use crate::bounded::{Answers, bounded};
 use crate::ca_bundle;
 use crate::kept_credentials::KeptCredentials;
+use crate::selected_profile;
 
 /// The limit for connecting, TLS included. A metadata address that does not answer must not hold up a start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -148,8 +149,12 @@ impl Clients {
         if let Ok(name) = FrameworkMetadata::new("hostler", Some(env!("CARGO_PKG_VERSION"))) {
             loader = loader.framework_metadata(name);
         }
-        if let Some(credentials) = &self.credentials {
-            loader = loader.credentials_provider(credentials.clone());
+        let credentials = match &self.credentials {
+            Some(given) => Some(given.clone()),
+            None => selected_profile::provider().await,
+        };
+        if let Some(credentials) = credentials {
+            loader = loader.credentials_provider(credentials);
         }
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));

@@ -106,7 +106,8 @@ impl Fault {
                 "the credentials are renewed by themselves where a role gives them; renew them elsewhere".to_owned()
             }
             FaultKind::NoCredentials => {
-                "attach an instance profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned()
+                "attach an instance profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                    .to_owned()
             }
             FaultKind::Throttled => {
                 "fewer requests at a time; S3 raises its limits by itself within minutes".to_owned()

@@ -4,7 +4,7 @@
 //! clock flow bounded fault endpoint ca_bundle    time, pace and bounds; errors; addresses; whom to trust
 //! imds                                           the instance metadata service
 //!      ^
-//! kept_credentials clients                       one SDK configuration, credentials for all
+//! selected_profile kept_credentials clients      one SDK configuration, credentials for all
 //!      ^
 //! signed_call store_s3 credentials               calls without an SDK crate; buckets; where credentials come from
 //!      ^
@@ -33,6 +33,7 @@ pub mod imds;
 mod kept_credentials;
 pub mod kms;
 pub mod logs;
+mod selected_profile;
 pub mod signed_call;
 pub mod sqs;
 pub mod store_s3;
