@@ -25,6 +25,7 @@ mod examples;
 mod fuzzing;
 mod glossary;
 mod health;
+mod history_and_logs;
 mod hook_surroundings;
 mod host_facts;
 mod host_report;

@@ -6,6 +6,7 @@ mod publishing;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
 use hostler_core::values::{YEAR_SECONDS, duration};
 
@@ -189,7 +190,7 @@ pub struct DeployArgs {
 /// Flags of `rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// Return to the revision of this deployment [default: the newest good one that does not run now]
+    /// Return to the revision of this deployment [default: the newest good one before the installed one]
     #[arg(long, value_name = "DEPLOYMENT")]
     pub to: Option<DeploymentId>,
     /// Return to that deployment's revision although the deployment failed
@@ -264,21 +265,33 @@ pub struct HistoryArgs {
     /// Check the hash chain for edited, removed and reordered records
     #[arg(long)]
     pub verify: bool,
-    /// Show the newest so many records
-    #[arg(short = 'n', long, value_name = "COUNT")]
+    /// Show the newest so many deployments
+    #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "verify")]
     pub newest: Option<usize>,
+    /// Show each record: events, scripts, and what was held, resumed or repaired
+    #[arg(short = 'v', long, conflicts_with = "verify")]
+    pub events: bool,
+    /// Show the records of this deployment
+    #[arg(long, value_name = "DEPLOYMENT", conflicts_with_all = ["verify", "newest"])]
+    pub deployment: Option<DeploymentId>,
 }
 
 /// Flags of `logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// The deployment [default: the newest one]
+    /// The deployment [default: the newest one; after a failure that was rolled back, the failed one]
     pub deployment: Option<DeploymentId>,
-    /// Go on showing what is written until the deployment ends
+    /// Go on showing what is written until the deployment, and the rollback that follows it, have ended
     #[arg(short, long)]
     pub follow: bool,
+    /// Show the newest so many lines
+    #[arg(short = 'n', long = "lines", value_name = "LINES")]
+    pub newest: Option<usize>,
+    /// Show only what the scripts of this lifecycle event print
+    #[arg(long, value_name = "EVENT")]
+    pub event: Option<LifecycleEvent>,
     /// Show how far the daemon has shipped each log to CloudWatch Logs
-    #[arg(long, conflicts_with_all = ["deployment", "follow"])]
+    #[arg(long, conflicts_with_all = ["deployment", "follow", "newest", "event"])]
     pub lag: bool,
 }
 
