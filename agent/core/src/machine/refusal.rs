@@ -101,10 +101,12 @@ pub enum Refusal {
         groups: usize,
     },
     /// No rollback holds the channel.
-    #[error("{key} follows its channel already")]
+    #[error("{key} {}", if *.follows { "follows its channel already" } else { "has followed no channel yet, so nothing holds it" })]
     NotHeld {
         /// The group.
         key: GroupKey,
+        /// Whether a release of a channel was accepted.
+        follows: bool,
     },
 }
 

@@ -137,7 +137,8 @@ impl Turn<'_> {
             Event::Resume { key, asked_by } => {
                 let group = self.group(&key);
                 if !can_resume(group) {
-                    return Err(Refusal::NotHeld { key });
+                    let follows = group.following.highest.is_some();
+                    return Err(Refusal::NotHeld { key, follows });
                 }
                 group.following.held = None;
                 group.following.tried_sequence = 0;
