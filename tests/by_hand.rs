@@ -22,7 +22,7 @@ fn with_one_group_on_the_host_no_verb_needs_its_name() {
     }
     without_names(&host, &["rollback"]).with_code(0).saying(&["of shop/web", "succeeded"]);
     assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v1\n");
-    without_names(&host, &["resume"]).with_code(3).saying(&["shop/web follows its channel already"]);
+    without_names(&host, &["resume"]).with_code(3).saying(&["shop/web has followed no channel yet"]);
     let other = Bundle::new(&host, "other").content("x", "").files("x", "/srv/other").write();
     host.run(&["deploy", other.to_str().unwrap(), "--application", "shop", "--group", "b"]).with_code(0);
     for arguments in [&["rollback"][..], &["remove"], &["resume"], &["remove", "--application", "shop"]] {
@@ -107,7 +107,7 @@ fn what_a_reader_closes_ends_quietly_and_a_failure_is_printed_once() {
         let output = running.wait_with_output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    assert_eq!(unread(host.command(&["history"])).1, "");
+    assert_eq!(unread(host.command(&["history"])), (Some(0), String::new()));
     // The exit code is the deployment's all the same, and a failure that is shown nowhere else is in the log.
     let good = Bundle::new(&host, "v2").app().write();
     assert_eq!(unread(host.command(&["deploy", good.to_str().unwrap()])), (Some(0), String::new()));

@@ -291,7 +291,9 @@ fn check_hooks(host: &Host, case: &Case, before: Option<&Case>, revision: &str) 
     }
     let status = host.hostler(&["status", "--json"]).json();
     let id = status["groups"][0]["last"]["id"].as_str().unwrap_or_else(|| panic!("{status:#}")).to_owned();
-    let log = host.hostler(&["logs", &id]).with_code(0).out;
+    let printed = host.hostler(&["logs", &id, "--json"]).with_code(0).out;
+    let lines = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let log: String = lines.map(|line| format!("{}\n", line["line"].as_str().unwrap())).collect();
     let mut expected_log = Vec::new();
     for (index, (event, location, _)) in expected.iter().enumerate() {
         if index == 0 || expected[index - 1].0 != *event {

@@ -112,7 +112,7 @@ fn a_host_that_was_never_used_is_good_and_stays_untouched() {
     assert!(said.out.contains("ERROR    store-reachable     shop/web:"), "{}", said.out);
     assert!(said.out.contains("-> correct the group's channel"), "{}", said.out);
     // The machine below it may have its own warnings.
-    assert!(said.out.lines().last().unwrap().starts_with("1 error(s), "), "{}", said.out);
+    assert!(said.out.lines().last().unwrap().starts_with("1 error, "), "{}", said.out);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn one_fault_hides_no_other_and_a_daemon_is_no_obstacle() {
     host.status_when("the release is deployed", |s| s["condition"] == "good");
     let (_, report) = examine(doctor(&host));
     found(&report, Code::Daemon, Severity::Ok, &format!("pid {}", daemon.pid()));
-    found(&report, Code::Ledger, Severity::Ok, "1 group(s)");
+    found(&report, Code::Ledger, Severity::Ok, "1 group is known");
     assert!(report.findings.iter().all(|f| f.code != Code::StateLock), "{report:?}");
     let bad = Bundle::new(&host, "v2").app().hook("AfterInstall", "exit 1").write();
     host.deploy(&bad, &["--no-rollback"]).with_code(1);
@@ -212,7 +212,7 @@ fn each_fault_of_the_metadata_service_has_its_code() {
         &ask(None),
         Code::ImdsAnswers,
         Severity::Ok,
-        "1 tag(s) are shown; its Auto Scaling group takes it to InService",
+        "tags that are shown: 1; its Auto Scaling group takes it to InService",
     );
     for (fault, code) in [
         (Fault::TokenUnanswered, Code::ImdsHopLimit),
@@ -413,4 +413,21 @@ fn the_bundle_that_is_released_is_looked_at_too() {
     assert!(of_bundle().1.contains("has 11 bytes and should have"), "{:?}", of_bundle());
     front.instead(99, looks, Reply::new(404, ""));
     assert!(of_bundle().1.contains("does not exist push the bundle again"), "{:?}", of_bundle());
+}
+
+#[test]
+fn the_daemons_own_credentials_are_tried_where_the_caller_has_none() {
+    let (host, front) = (s3_host(), Front::start());
+    let _daemon = host.start_command(on_s3(&host, &front, &["run"]));
+    eventually("the daemon answers", PATIENCE, || {
+        let status = host.run(&["status", "--json"]).out;
+        if status.contains("\"pid\":") { Ok(()) } else { Err(status) }
+    });
+    let (_, report) = examine(doctor(&host));
+    let of_daemon = format!("access key {ACCESS_KEY} from EnvironmentVariable of the daemon (pid ");
+    found(&report, Code::Credentials, Severity::Ok, &of_daemon);
+    found(&report, Code::StoreList, Severity::Ok, "may be listed");
+    // A caller with credentials asks about these.
+    let (_, own) = examine(on_s3(&host, &front, &["doctor", "--json"]));
+    assert!(!finding(&own, Code::Credentials).message.contains("of the daemon"), "{own:#?}");
 }

@@ -67,6 +67,7 @@ fn every_field_of_the_json_output_is_documented() {
     let release = "store/shop/web/release.json";
     let in_group = |arguments: &[&'static str]| [arguments, &GROUP].concat();
     let commands: Vec<Vec<&str>> = vec![
+        vec!["init", "first"],
         vec!["validate", "good"],
         in_group(&["plan", "good"]),
         vec!["push", "bad", "store"],

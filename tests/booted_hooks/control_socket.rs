@@ -43,7 +43,7 @@ fn there_is_one_agent_and_it_knows_who_asks() {
     let (status, said) = by("outsider", "logs");
     assert!(status == code(ExitCode::Usage) && said.contains("members of the group hostler read"), "{said}");
 
-    let history = host.sh("hostler history | grep 'deployment of app/hosts started'");
+    let history = host.sh("hostler history --events | grep 'deployment of app/hosts started'");
     let asked: Vec<&str> = history.lines().map(|line| line.split(" by ").nth(1).unwrap()).collect();
     assert_eq!(asked.len(), 2, "{history}");
     assert!(asked[0].starts_with("user root:") && asked[1].starts_with("user member:"), "{history}");

@@ -29,7 +29,7 @@ fn hosts_follow_the_chain_of_keys_and_the_old_one_ends() {
     signed.host.run_once().with_code(0);
     assert_eq!(signed.serves().as_deref(), Some("v2"));
     assert_eq!(signed.status()["key_policy"], 2);
-    let history = signed.host.hostler(&["history"]).with_code(0).out;
+    let history = signed.host.hostler(&["history", "--events"]).with_code(0).out;
     assert!(history.contains("shop/web: key policy 2, 1 of sha256:"), "{history}");
     // A new host with the old configuration follows the chain as well.
     fs::remove_dir_all(signed.host.path("root/var")).unwrap();

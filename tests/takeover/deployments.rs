@@ -46,7 +46,7 @@ fn what_was_deployed_is_known_as_it_was() {
     let failed = |event: &str| history.iter().any(|record| record["outcome"] == "failed" && record["event"] == event);
     assert!(failed("ApplicationStart"), "of v2: {history:?}");
     let last = status_of(&host, "jobs")["last"].clone();
-    assert_eq!(last["failure"]["tail"], serde_json::json!(["[stdout]no"]), "{last}");
+    assert_eq!(last["failure"]["tail"], serde_json::json!(["[stdout] no"]), "{last}");
     let id = last["id"].as_str().unwrap();
     host.ok(&["logs", id, "--application", "shop", "--group", "jobs"]).saying(&["[stdout]no"]);
 }

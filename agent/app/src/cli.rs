@@ -1,17 +1,23 @@
 //! The command line: types only. The verbs are in `verbs/`.
 
 mod codedeploy_agent;
+pub mod examples;
+mod groups;
+mod of_verbs;
 mod publishing;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
 use hostler_core::values::{YEAR_SECONDS, duration};
 
+pub use of_verbs::{command, parse};
+
 pub use codedeploy_agent::{AgentVerb, CodeDeployAgent, CodeDeployLocal};
 pub use publishing::{
-    KeyAlgorithm, KeygenArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs, SigningArgs,
+    InitArgs, KeyAlgorithm, KeygenArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs, SigningArgs,
 };
 
 /// What the general help ends with.
@@ -41,10 +47,10 @@ pub struct Shared {
     /// State directory [default: ROOT/var/lib/hostler]
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Application [default: the configuration's, where it names one group]
+    /// Application [default: as for --group]
     #[arg(long, global = true, value_name = "NAME")]
     pub application: Option<ApplicationName>,
-    /// Deployment group
+    /// Deployment group [default: the configuration's, where it names one; `deploy` and `plan` else use local/local]
     #[arg(long, global = true, value_name = "NAME")]
     pub group: Option<GroupName>,
     /// Store with the group's channel: s3://BUCKET/PREFIX, file:///DIR or a path
@@ -78,6 +84,8 @@ pub enum Verb {
     History(HistoryArgs),
     /// Show the output of a deployment's hooks
     Logs(LogsArgs),
+    /// Write a first appspec.yml with its scripts
+    Init(InitArgs),
     /// Check a bundle, appspec file, configuration or release document
     Validate(ValidateArgs),
     /// Show what a deployment would do on this host as it is
@@ -110,11 +118,11 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Whether what it writes is a publisher's: keys, bundles, releases and manual pages, as closed to others as the shell's
+    /// Whether what it writes is a publisher's: keys, appspecs, bundles, releases and manual pages, as closed to others as the shell's
     /// umask says.
     pub fn writes_the_callers_own(&self) -> bool {
         let publishes = matches!(self, Self::Push(_) | Self::Release(_) | Self::Sign(_) | Self::RotateKeys(_));
-        publishes || matches!(self, Self::Keygen(_) | Self::ManPages(_))
+        publishes || matches!(self, Self::Keygen(_) | Self::ManPages(_) | Self::Init(_))
     }
 }
 
@@ -141,7 +149,7 @@ pub struct RunArgs {
     /// Time between looks at the channel, for example 60s or 5m
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub poll: Option<u64>,
-    /// Name of this host [default: its host name]
+    /// Name of this host [default: the instance id on EC2, elsewhere the host name]
     #[arg(long, value_name = "ID")]
     pub instance_id: Option<InstanceId>,
     /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic
@@ -189,7 +197,7 @@ pub struct DeployArgs {
 /// Flags of `rollback`.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
-    /// Return to the revision of this deployment [default: the newest good one that does not run now]
+    /// Return to the revision of this deployment [default: the newest good one before the installed one]
     #[arg(long, value_name = "DEPLOYMENT")]
     pub to: Option<DeploymentId>,
     /// Return to that deployment's revision although the deployment failed
@@ -226,7 +234,10 @@ pub struct DoctorArgs {
 
 /// Flags of `signal`; short ones are those of cfn-signal.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("outcome").args(["exit_code", "success"]))]
+#[command(
+    group = clap::ArgGroup::new("outcome").args(["exit_code", "success"]),
+    override_usage = "hostler signal [OPTIONS] --stack <STACK> --resource <ID>\n       hostler signal [OPTIONS] <URL>"
+)]
 pub struct SignalArgs {
     /// The presigned URL of a wait condition handle, or - for one line of standard input: other users see arguments, and who
     /// knows the URL may signal
@@ -264,21 +275,33 @@ pub struct HistoryArgs {
     /// Check the hash chain for edited, removed and reordered records
     #[arg(long)]
     pub verify: bool,
-    /// Show the newest so many records
-    #[arg(short = 'n', long, value_name = "COUNT")]
+    /// Show the newest so many deployments
+    #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "verify")]
     pub newest: Option<usize>,
+    /// Show each record: events, scripts, and what was held, resumed or repaired
+    #[arg(short = 'v', long, conflicts_with = "verify")]
+    pub events: bool,
+    /// Show the records of this deployment
+    #[arg(long, value_name = "DEPLOYMENT", conflicts_with_all = ["verify", "newest"])]
+    pub deployment: Option<DeploymentId>,
 }
 
 /// Flags of `logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// The deployment [default: the newest one]
+    /// The deployment [default: the newest one; after a failure that was rolled back, the failed one]
     pub deployment: Option<DeploymentId>,
-    /// Go on showing what is written until the deployment ends
+    /// Go on showing what is written until the deployment, and the rollback that follows it, have ended
     #[arg(short, long)]
     pub follow: bool,
+    /// Show the newest so many lines
+    #[arg(short = 'n', long = "lines", value_name = "LINES")]
+    pub newest: Option<usize>,
+    /// Show only what the scripts of this lifecycle event print
+    #[arg(long, value_name = "EVENT")]
+    pub event: Option<LifecycleEvent>,
     /// Show how far the daemon has shipped each log to CloudWatch Logs
-    #[arg(long, conflicts_with_all = ["deployment", "follow"])]
+    #[arg(long, conflicts_with_all = ["deployment", "follow", "newest", "event"])]
     pub lag: bool,
 }
 

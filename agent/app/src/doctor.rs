@@ -3,6 +3,7 @@
 mod access;
 mod auto_scaling;
 mod cloud;
+pub mod environment;
 mod machine;
 mod traffic;
 
@@ -31,7 +32,8 @@ pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
             let groups = setup.settings.groups.len();
             let configured = match groups {
                 0 => Finding::info(Code::Configuration, "no groups are configured: deployments are only done by hand"),
-                _ => Finding::ok(Code::Configuration, format!("understood; {groups} group(s)")),
+                1 => Finding::ok(Code::Configuration, "understood; 1 group"),
+                _ => Finding::ok(Code::Configuration, format!("understood; {groups} groups")),
             };
             findings.push(configured);
             setup

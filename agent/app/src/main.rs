@@ -118,7 +118,7 @@ fn main() -> ExitCode {
             Err(help) => help.exit(),
         },
         Some("codedeploy-agent") => codedeploy::verbs::agent::run(&<cli::CodeDeployAgent as clap::Parser>::parse()),
-        _ => verbs::run(<cli::Cli as clap::Parser>::parse()),
+        _ => verbs::run(cli::parse()),
     };
     ended(outcome)
 }

@@ -16,6 +16,18 @@ pub fn text(text: &str) -> Result<(), Failure> {
     write(&printable(text))
 }
 
+/// Prints lines, of which those of JSON have escapes of their own.
+///
+/// # Errors
+/// When standard output is closed or full.
+pub fn printed(lines: &str, json: bool) -> Result<(), Failure> {
+    match lines {
+        "" => Ok(()),
+        lines if json => write(lines),
+        lines => text(lines),
+    }
+}
+
 /// Prints a line that the next text overwrites.
 ///
 /// # Errors

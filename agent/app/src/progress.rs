@@ -69,10 +69,11 @@ impl Printer {
 
 fn line(progress: &Progress) -> String {
     match progress {
-        Progress::Started { deployment, group, revision, asked_by, rolls_back } => {
-            let what = if rolls_back.is_some() { "rollback" } else { "deployment" };
+        Progress::Started { deployment, group, revision, asked_by, purpose, returns_to, .. } => {
+            let what = purpose.noun();
+            let to = returns_to.as_ref().map_or_else(String::new, |to| format!(" to the revision of {to}"));
             let digest = revision.digest.map_or_else(String::new, |d| format!("{d} from "));
-            format!("{what} {deployment} of {group}: {digest}{} ({asked_by})\n", revision.location)
+            format!("{what} {deployment} of {group}{to}: {digest}{} ({asked_by})\n", revision.location)
         }
         Progress::EventStarted { .. } => String::new(),
         Progress::EventFinished { event, status, milliseconds, .. } => {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod environment;
+
 /// The current version of [`Report`].
 pub const DOCTOR_VERSION: u32 = 1;
 

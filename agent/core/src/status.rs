@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cfn_signals::Signals;
 use crate::event_order::LifecycleEvent;
 use crate::health::{Colour, HealthReport};
+use crate::history::DeploymentPurpose;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::lifecycle::Lifecycle;
 use crate::machine::event::Work;
@@ -211,6 +212,12 @@ pub struct DeploymentStatus {
     pub id: DeploymentId,
     /// The source of the request.
     pub creator: Creator,
+    /// What it is for.
+    #[serde(default)]
+    pub purpose: DeploymentPurpose,
+    /// The failed deployment that it rolls back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolls_back: Option<DeploymentId>,
     /// The caller, in words.
     pub asked_by: String,
     /// Where the bundle comes from.
@@ -323,6 +330,8 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
     DeploymentStatus {
         id: deployment.id.clone(),
         creator: request.purpose.creator(),
+        purpose: request.purpose.named(),
+        rolls_back: request.purpose.rolls_back().map(|rolls_back| rolls_back.deployment.clone()),
         asked_by: request.asked_by.clone(),
         location: request.revision.location.clone(),
         revision: request.revision.digest,

@@ -71,6 +71,14 @@ pub fn local_time(milliseconds: u64) -> String {
     time.unwrap_or_default().to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
 }
 
+/// A local time as `scripts.log` has it (`2026-11-30 18:20:18`), with the offset of this host's zone at that time. What is
+/// no such time stays as it is.
+pub fn with_zone(time: &str) -> String {
+    let zoned = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", time)
+        .and_then(|time| time.to_zoned(jiff::tz::TimeZone::system()));
+    zoned.map_or_else(|_| time.to_owned(), |zoned| zoned.strftime("%Y-%m-%d %H:%M:%S%:z").to_string())
+}
+
 /// The name of this host as the kernel has it.
 pub fn host_name() -> String {
     nix::unistd::gethostname().map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())

@@ -35,15 +35,22 @@ pub fn may_write(directory: &Path) -> bool {
     access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
 }
 
-/// Properties of a unit from `systemctl show`; `None` where systemd does not manage this host or does not answer.
+/// Properties of a unit from `systemctl show`, the values of one that is printed several times as lines; `None` where systemd does not manage this host or does not answer.
 pub fn unit_properties(unit: &str) -> Option<BTreeMap<String, String>> {
     if !Path::new("/run/systemd/system").is_dir() {
         return None;
     }
     let output = Command::new("systemctl").args(["show", "--no-pager", unit]).stdin(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
-    let pairs = text.lines().filter_map(|line| line.split_once('='));
-    Some(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    let mut properties: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        let of_name = properties.entry(name.to_owned()).or_default();
+        if !of_name.is_empty() {
+            of_name.push('\n');
+        }
+        of_name.push_str(value);
+    }
+    Some(properties)
 }
 
 /// Whether control groups of version 2 with `cgroup.kill` are there (Linux 5.14): all processes of a hook are ended at

@@ -29,6 +29,22 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const HOSTLER: &str = env!("CARGO_BIN_EXE_hostler");
 
 /// The group that tests deploy to.
+/// The verbs that act on a group or show one.
+const OF_A_GROUP: [&str; 12] = [
+    "run",
+    "deploy",
+    "rollback",
+    "resume",
+    "remove",
+    "status",
+    "logs",
+    "plan",
+    "release",
+    "sign",
+    "rotate-keys",
+    "doctor",
+];
+
 pub const GROUP: [&str; 4] = ["--application", "shop", "--group", "web"];
 
 /// Whether the test has the rights of root; if not, prints why it is skipped.
@@ -128,11 +144,13 @@ impl Host {
         write(&self.at("etc/hostler/config.yaml"), text);
     }
 
-    /// The program with arguments, for the group shop/web unless they name another.
+    /// The program with arguments, for the group shop/web if the verb is about one and the arguments name no other.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(HOSTLER);
         command.args(arguments).arg("--root").arg(self.root());
-        if !arguments.iter().any(|a| a.as_ref() == "--group") {
+        let is_of_a_group =
+            arguments.first().is_some_and(|verb| OF_A_GROUP.iter().any(|known| verb.as_ref() == *known));
+        if is_of_a_group && !arguments.iter().any(|a| a.as_ref() == "--group") {
             command.args(GROUP);
         }
         self.surround(&mut command);

@@ -21,6 +21,29 @@ pub enum PackType {
     Zip,
 }
 
+/// Flags of `init`. On a terminal it asks for what is not given.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The bundle's directory, which may be absent [default: the current directory]
+    #[arg(value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// What is installed: a file or directory of the bundle, . for all of it [default: the only one, else app]
+    #[arg(long, value_name = "PATH")]
+    pub source: Option<String>,
+    /// The directory of the host into which it is installed [default: /srv/ and the name of DIR]
+    #[arg(long, value_name = "DIR")]
+    pub destination: Option<String>,
+    /// The systemd unit that is stopped before the files change and started after it [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// The user that owns the files [default: root]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// An address or a port of this host that shows whether the application works [default: none]
+    #[arg(long, value_name = "URL|PORT")]
+    pub check: Option<String>,
+}
+
 /// Flags of `push`.
 #[derive(Debug, Args)]
 pub struct PushArgs {

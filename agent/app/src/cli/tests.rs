@@ -9,9 +9,8 @@ mod commands;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{CommandFactory, Parser};
-
-use super::Cli;
+use super::of_verbs::try_parse_from;
+use super::{command, examples};
 
 fn pages() -> Vec<PathBuf> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -25,7 +24,7 @@ fn pages() -> Vec<PathBuf> {
 
 /// The faults of a block's commands, with the line of the page.
 fn faults(block: &blocks::Block) -> Vec<(usize, String)> {
-    let refused = |words: Vec<String>| Cli::try_parse_from(words).err().filter(|error| error.use_stderr());
+    let refused = |words: Vec<String>| try_parse_from(words).err().filter(|error| error.use_stderr());
     let commands = commands::of(&block.text, "hostler").into_iter();
     // The shell's exit status of the command before, which is a number.
     let expanded = commands.map(|(line, words)| (line, words.iter().map(|word| word.replace("$?", "0")).collect()));
@@ -58,5 +57,45 @@ fn a_command_with_a_wrong_flag_is_told_with_its_line() {
 
 #[test]
 fn the_command_line_is_consistent() {
-    Cli::command().debug_assert();
+    command().debug_assert();
+}
+
+#[test]
+fn the_examples_in_the_help_are_taken() {
+    let mut found = 0;
+    for verb in command().get_subcommands() {
+        let name = verb.get_name();
+        let text = examples::of(name);
+        assert!(!text.is_empty() || ["version", "man-pages"].contains(&name), "{name} has no example");
+        for line in text.lines().skip(1).filter(|line| line.contains("hostler")) {
+            // What stands behind a wide gap says what the command is for.
+            let call = line.trim().split("   ").next().unwrap();
+            for (_, words) in
+                commands::of(&call.replace("$?", "0").replace('\\', "--application a --group b"), "hostler")
+            {
+                let taken = try_parse_from(words);
+                assert!(taken.is_ok(), "{name}: {line}: {}", taken.err().unwrap());
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 30, "{found}");
+}
+
+#[test]
+fn a_verb_takes_only_the_flags_that_it_uses() {
+    let said = |words: &[&str]| try_parse_from(words.iter().copied()).err().map(|error| error.to_string());
+    for words in [
+        &["hostler", "push", "web", "store", "--group", "x"][..],
+        &["hostler", "--group", "x", "push", "web", "store"],
+        &["hostler", "keygen", "ci.key", "--state-dir", "x"],
+        &["hostler", "history", "--channel", "x"],
+        &["hostler", "stop", "--application", "x"],
+    ] {
+        let refused = said(words).unwrap();
+        assert!(refused.contains("does not use --") && refused.contains("Usage:"), "{words:?}: {refused}");
+    }
+    let taken = said(&["hostler", "--json", "--root", "x", "--application", "a", "history", "--group", "b"]);
+    assert_eq!(taken, None);
+    assert_eq!(said(&["hostler", "--root", "x", "version"]), None, "where it does no harm it is taken");
 }

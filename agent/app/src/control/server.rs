@@ -153,7 +153,9 @@ impl Server {
         };
         let uid = connection.peer_uid();
         if question.request.acts() && !may_act {
-            let message = format!("user id {uid} may only look; root and members of the group {SERVICE_GROUP} may act");
+            let message = format!(
+                "user id {uid} may only look at status, metrics and health; root and members of the group {SERVICE_GROUP} may act"
+            );
             return refuse(connection, ExitCode::Refused, message).await;
         }
         match question.request {

@@ -16,7 +16,7 @@ use hostler_core::release::{self, AgentVersion, Document, RevisionSource};
 use hostler_core::store::{GetOutcome, Location, S3Location, Store as _, StoreError, StoreErrorKind, release_key};
 use hostler_host::{clock, ledger};
 
-use super::clients;
+use super::{clients, environment};
 use crate::identity::{self, IdentitySource};
 use crate::setup::Setup;
 use crate::signatures;
@@ -104,7 +104,7 @@ async fn answers(imds: &Imds) -> Finding {
     let zone = imds.availability_zone().await.unwrap_or_else(|fault| format!("({fault})"));
     let kind = imds.instance_type().await.unwrap_or_else(|fault| format!("({fault})"));
     let tags = match imds.tags().await {
-        Ok(Some(tags)) => format!("{} tag(s) are shown", tags.len()),
+        Ok(Some(tags)) => format!("tags that are shown: {}", tags.len()),
         Ok(None) => "tags are not shown in the metadata".to_owned(),
         Err(fault) => format!("tags: {fault}"),
     };
@@ -137,7 +137,9 @@ async fn found_credentials(clients: &Clients) -> Finding {
     match credentials::find(clients).await {
         Ok(found) => {
             let until = found.expires.map_or_else(|| "do not expire".to_owned(), |time| format!("expire at {time}"));
-            let message = format!("access key {} from {}; they {until}", found.access_key_id, found.provider);
+            let whose =
+                std::env::var(environment::WHOSE).map_or_else(|_| String::new(), |whose| format!(" of {whose}"));
+            let message = format!("access key {} from {}{whose}; they {until}", found.access_key_id, found.provider);
             match found.expires {
                 Some(time) if time <= clock::now() => {
                     Finding::error(Code::Credentials, format!("{message}: expired"), "renew them, or attach a role")

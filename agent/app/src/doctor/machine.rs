@@ -106,7 +106,13 @@ fn ledger(setup: &Setup, findings: &mut Vec<Finding>) {
     };
     match read_state(&snapshot.state) {
         Ok(state) => {
-            findings.push(Finding::ok(Code::Ledger, format!("{} group(s) are known", state.groups.len())));
+            findings.push(Finding::ok(
+                Code::Ledger,
+                match state.groups.len() {
+                    1 => "1 group is known".to_owned(),
+                    groups => format!("{groups} groups are known"),
+                },
+            ));
             findings.push(installs(&state));
         }
         Err(failure) => {

@@ -27,7 +27,11 @@ pub async fn acting_group(setup: &Setup, shared: &Shared) -> Result<GroupKey, Fa
         return Err(refused);
     }
     // Without the configuration and the state it stays unknown which group is meant.
-    let mut known = of_host(setup).await.unwrap_or_default();
+    let mut known = match of_host(setup).await {
+        Ok(known) => known,
+        Err(unreadable) if setup.unread.is_none() => return Err(unreadable),
+        Err(_) => return Err(refused),
+    };
     // Another service commands these groups, and no flag names one of them.
     known.retain(|key| key.codedeploy_group_id.is_none());
     let fitting: Vec<&GroupKey> = known.iter().filter(|key| fits(key)).collect();

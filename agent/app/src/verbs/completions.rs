@@ -1,10 +1,9 @@
 //! `hostler completions SHELL`: the script by which a shell completes the command line.
 
-use clap::CommandFactory;
 use clap_complete::aot::{Bash, Fish, Generator, Zsh, generate};
 use hostler_core::codes::ExitCode;
 
-use crate::cli::{Cli, CompletionsArgs, Shell};
+use crate::cli::{CompletionsArgs, Shell, command};
 use crate::failure::Outcome;
 use crate::output;
 
@@ -19,6 +18,6 @@ pub fn run(arguments: &CompletionsArgs) -> Outcome {
 
 fn script(shell: impl Generator) -> String {
     let mut script = Vec::new();
-    generate(shell, &mut Cli::command(), "hostler", &mut script);
+    generate(shell, &mut command(), "hostler", &mut script);
     String::from_utf8_lossy(&script).into_owned()
 }

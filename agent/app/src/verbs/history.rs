@@ -1,12 +1,13 @@
-//! `hostler history`: the deployments of this host, and whether their record is complete.
+//! `hostler history`: the deployments of this host, one line each or with their events, and whether the record of them
+//! is complete.
 
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 
 use hostler_core::codes::ExitCode;
-use hostler_core::history::{DeploymentOutcome, Entry, EventOutcome, Finding, Kind, Recovered, Requester};
+use hostler_core::history::{Entry, Finding, HistoryError, Selection, Wanted, summaries};
 use hostler_core::machine::State;
 use hostler_host::history_file::HistoryFileError;
-use hostler_host::{clock, history_file, journal, ledger};
+use hostler_host::{history_file, journal, ledger};
 
 use crate::cli::{HistoryArgs, Shared};
 use crate::control::MOST_HISTORY_RECORDS;
@@ -17,41 +18,86 @@ use crate::output;
 use crate::setup::Setup;
 use crate::state_file::{WHO_READS, ledger_failure, read_state};
 
+mod events;
+mod table;
+
 pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
     let setup = Setup::of_flags(shared)?;
     if arguments.verify {
         return verify(&setup);
     }
-    let most = arguments.newest.unwrap_or(usize::MAX);
-    match newest_records(&setup, most) {
-        Ok(lines) => show(&setup, lines),
-        Err(error) if error.is_closed() => super::block_on(of_daemon(&setup, most, error)),
+    let wanted = Wanted {
+        application: shared.application.clone(),
+        group: shared.group.clone(),
+        deployment: arguments.deployment.clone(),
+        newest: arguments.newest,
+    };
+    let with_events = arguments.events || arguments.deployment.is_some();
+    match newest_records(&setup, usize::MAX) {
+        Ok(lines) => show(&setup, lines, wanted, with_events),
+        Err(error) if error.is_closed() => super::block_on(of_daemon(&setup, wanted, with_events, error)),
         Err(error) => Err(Failure::from(error)),
     }
 }
 
 /// Members of the service group may not read the file, and ask the daemon.
-async fn of_daemon(setup: &Setup, most: usize, closed: HistoryFileError) -> Outcome {
+async fn of_daemon(setup: &Setup, wanted: Wanted, with_events: bool, closed: HistoryFileError) -> Outcome {
     let Some(mut client) = Client::connect(setup).await else {
         return Err(Failure::new(ExitCode::Failed, closed).hint(WHO_READS));
     };
     let lines = client.history().await?;
-    if lines.len() == MOST_HISTORY_RECORDS && most > MOST_HISTORY_RECORDS {
+    if lines.len() == MOST_HISTORY_RECORDS {
         output::notice(&format!("these are the newest {MOST_HISTORY_RECORDS} records; root reads all of them"));
     }
-    let surplus = lines.len().saturating_sub(most);
-    show(setup, lines.into_iter().skip(surplus).map(String::into_bytes))
+    show(setup, lines.into_iter().map(String::into_bytes), wanted, with_events)
 }
 
-fn show(setup: &Setup, lines: impl IntoIterator<Item = Vec<u8>>) -> Outcome {
-    for line in lines {
-        if setup.json {
-            output::text(&format!("{}\n", String::from_utf8_lossy(&line)))?;
-        } else {
-            output::text(&text(&line))?;
+/// A line of the history, and the record in it.
+type Read = (Vec<u8>, Result<Entry, HistoryError>);
+
+fn show(setup: &Setup, lines: impl IntoIterator<Item = Vec<u8>>, wanted: Wanted, with_events: bool) -> Outcome {
+    let records: Vec<Read> = lines.into_iter().map(|line| (line.clone(), Entry::parse(&line))).collect();
+    let all = summaries(records.iter().filter_map(|(_, entry)| entry.as_ref().ok()));
+    let groups: BTreeSet<String> = all.iter().map(|one| one.group.to_string()).collect();
+    let (is_all, by_name) = (wanted == Wanted::default(), wanted.application.is_some() || wanted.group.is_some());
+    let deployment = wanted.deployment.clone();
+    let selection = Selection::new(wanted, all);
+    if selection.deployments().is_empty() {
+        match deployment {
+            Some(id) => return Err(unknown(format!("the history of this host has no deployment {id}"), &[])),
+            None if by_name && !groups.is_empty() => {
+                return Err(unknown("nothing was deployed to such a group on this host".to_owned(), &groups));
+            }
+            None => {}
+        }
+    }
+    if records.is_empty() && !setup.json {
+        output::notice("nothing was done on this host yet");
+    }
+    if !setup.json && !with_events {
+        output::text(&table::text(selection.deployments()))?;
+        return Ok(ExitCode::Ok);
+    }
+    for (line, entry) in &records {
+        if !entry.as_ref().map_or(is_all, |entry| selection.takes(entry)) {
+            continue;
+        }
+        match entry {
+            _ if setup.json => output::text(&format!("{}\n", String::from_utf8_lossy(line)))?,
+            Ok(entry) => output::text(&events::text(entry))?,
+            Err(error) => output::text(&format!("(not a record: {error})\n"))?,
         }
     }
     Ok(ExitCode::Ok)
+}
+
+fn unknown<'g>(message: String, groups: impl IntoIterator<Item = &'g String>) -> Failure {
+    let groups: Vec<&str> = groups.into_iter().map(String::as_str).collect();
+    let failure = Failure::say(ExitCode::NotFound, message);
+    if groups.is_empty() {
+        return failure.hint("`hostler history` lists the deployments");
+    }
+    failure.hint(format!("it has {}", groups.join(", ")))
 }
 
 /// The end of the chain in the ledger is the anchor that always exists: it reveals a cut tail. The anchors in the
@@ -79,81 +125,4 @@ fn verify(setup: &Setup) -> Outcome {
         }
     }
     Ok(if findings.is_empty() { ExitCode::Ok } else { ExitCode::VerificationFailed })
-}
-
-fn text(line: &[u8]) -> String {
-    match Entry::parse(line) {
-        Ok(entry) => format!("{} {}\n", clock::local_time(entry.time_ms), kind_text(&entry.kind)),
-        Err(error) => format!("(not a record: {error})\n"),
-    }
-}
-
-fn kind_text(kind: &Kind) -> String {
-    match kind {
-        Kind::DeploymentStarted { deployment, group, revision, location, sequence, requested, .. } => {
-            let mut text = format!("{deployment} deployment of {group} started{}", by(requested));
-            if let Some(sequence) = sequence {
-                let _ = write!(text, ", release {sequence}");
-            }
-            let what = revision.map_or_else(|| location.clone(), |digest| digest.to_string());
-            format!("{text}: {what}")
-        }
-        Kind::EventFinished { deployment, event, outcome, message } => {
-            let word = match outcome {
-                EventOutcome::Succeeded => "ok",
-                EventOutcome::Failed => "FAILED",
-                EventOutcome::FailedAndIgnored => "failed, ignored",
-                EventOutcome::Skipped => "nothing to do",
-            };
-            let message = message.as_ref().map_or_else(String::new, |m| format!(": {}", m.replace('\n', " ")));
-            format!("{deployment}   {event}: {word}{message}")
-        }
-        Kind::HookFinished { deployment, event, location, outcome, started_ms, finished_ms, .. } => {
-            let took = crate::progress::seconds(finished_ms.saturating_sub(*started_ms));
-            format!("{deployment}   {event}: {location}: {outcome} after {took}")
-        }
-        Kind::InstallFinished { deployment, entries, .. } => {
-            format!("{deployment}   Install: {entries} paths installed")
-        }
-        Kind::InstallUndone { deployment, reason } => format!("{deployment}   Install was undone: {reason}"),
-        Kind::DeploymentFinished { deployment, outcome, .. } => {
-            let word = match outcome {
-                DeploymentOutcome::Succeeded => "succeeded",
-                DeploymentOutcome::Failed => "FAILED",
-                DeploymentOutcome::Stopped => "stopped",
-            };
-            format!("{deployment} {word}")
-        }
-        Kind::Rollback { failed, group, to, requested, .. } => {
-            let why = failed.as_ref().map_or_else(|| by(requested), |id| format!(" because {id} failed"));
-            format!("{group} returns to the revision of {to}{why}")
-        }
-        Kind::Hold { group, sequence, requested } => format!("{group} is held at release {sequence}{}", by(requested)),
-        Kind::Resume { group, requested } => format!("{group} follows its channel again{}", by(requested)),
-        Kind::KeysAccepted { group, version, threshold, key_ids } => {
-            let names: Vec<String> = key_ids.iter().map(|id| id.short()).collect();
-            format!("{group}: key policy {version}, {threshold} of {} must sign releases", names.join(", "))
-        }
-        Kind::Removed { group, requested } => format!("{group} was removed from this host{}", by(requested)),
-        Kind::Sealed { former: Some(former), .. } => {
-            format!("the history begins: this host was started from an image of {former}")
-        }
-        Kind::Sealed { former: None, .. } => "the history begins: this host was started from a sealed image".to_owned(),
-        Kind::RecordsLeftOut { records } => {
-            format!("{records} records before this one were not made: the disk was full for too long")
-        }
-        Kind::Recovered(recovered) => recovered_text(recovered),
-        Kind::Unknown => "(a newer version of hostler wrote this)".to_owned(),
-    }
-}
-
-fn by(requested: &Requester) -> String {
-    requested.name.as_ref().map_or_else(String::new, |name| format!(" by {name}"))
-}
-
-fn recovered_text(recovered: &Recovered) -> String {
-    format!(
-        "the history was repaired after a crash: {} bytes cut, {} records unknown to the ledger",
-        recovered.lost_bytes, recovered.unknown_to_ledger
-    )
 }

@@ -5,16 +5,17 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use hostler_core::codes::ExitCode;
 
-use crate::cli::{AFTER_HELP, Cli, ManPagesArgs};
+use crate::cli::{AFTER_HELP, ManPagesArgs, examples};
 use crate::failure::Outcome;
 
 pub fn run(arguments: &ManPagesArgs) -> Outcome {
-    let mut command = Cli::command().disable_help_subcommand(true);
+    let mut command = crate::cli::command().disable_help_subcommand(true);
+    fs::create_dir_all(&arguments.directory).with_context(|| format!("making {}", arguments.directory.display()))?;
     // Only then do the verbs have the flags that all of them share.
     command.build();
     for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
@@ -27,13 +28,15 @@ pub fn run(arguments: &ManPagesArgs) -> Outcome {
 fn write(
     directory: &Path,
     command: &Command,
-    page: impl Fn(&Man, &mut Vec<u8>) -> io::Result<()>,
+    page: impl Fn(&Man, &mut Vec<u8>, &str) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     let (man, name) = (Man::new(command.clone()), command.get_display_name().unwrap_or_else(|| command.get_name()));
     let (path, mut text) = (directory.join(man.get_filename()), Vec::new());
     // Written here, because the crate leaves out the empty date, which the same pages at every build have.
     writeln!(text, ".TH {name} 1 \"\" \"{}\" hostler", concat!("hostler ", env!("CARGO_PKG_VERSION")))?;
-    page(&man, &mut text).and_then(|()| fs::write(&path, text)).with_context(|| format!("writing {}", path.display()))
+    page(&man, &mut text, command.get_name())
+        .and_then(|()| fs::write(&path, text))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// What the pages have in common.
@@ -44,25 +47,31 @@ fn begin(man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
     man.render_options_section(page)
 }
 
-fn of_verb(man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
+fn of_verb(man: &Man, page: &mut Vec<u8>, verb: &str) -> io::Result<()> {
     begin(man, page)?;
-    Roff::new().control("SH", ["SEE ALSO"]).text([roman("hostler(1)")]).to_writer(page)
+    let mut roff = Roff::new();
+    sections(&mut roff, examples::of(verb));
+    roff.control("SH", ["SEE ALSO"]).text([roman("hostler(1)")]).to_writer(page)
 }
 
 /// As for a verb, but what the help ends with gets the headings that readers of manual pages look for.
-fn of_program(man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
+fn of_program(man: &Man, page: &mut Vec<u8>, _program: &str) -> io::Result<()> {
     begin(man, page)?;
     man.render_subcommands_section(page)?;
     let mut roff = Roff::new();
-    for part in AFTER_HELP.split("\n\n") {
+    sections(&mut roff, AFTER_HELP);
+    roff.to_writer(page)
+}
+
+/// What a help text ends with, as sections: a heading, and lines that are as wide as they should be, in columns.
+fn sections(roff: &mut Roff, text: &str) {
+    for part in text.split("\n\n").filter(|part| !part.is_empty()) {
         let (heading, lines) = part.split_once('\n').unwrap_or((part, ""));
         roff.control("SH", [heading.trim_end_matches(':').to_uppercase().as_str()]);
-        // The lines are as wide as they should be, and in columns.
         roff.control("nf", []);
         lines.lines().for_each(|line| {
             roff.text([roman(line.trim_start())]);
         });
         roff.control("fi", []);
     }
-    roff.to_writer(page)
 }

@@ -7,6 +7,7 @@ mod deploy;
 mod doctor;
 mod given;
 mod history;
+mod init;
 mod keygen;
 mod logs;
 mod man_pages;
@@ -59,6 +60,25 @@ pub fn run(cli: Cli) -> Outcome {
     if !cli.verb.writes_the_callers_own() {
         passage::forget_the_callers_umask();
     }
+    let only_shows = only_shows(&cli.verb);
+    match carry_out(cli) {
+        // The reader has what it wanted (`| head`).
+        Err(closed) if only_shows && closed.is_output_closed() => Ok(ExitCode::Ok),
+        outcome => outcome,
+    }
+}
+
+/// Whether the exit code says nothing but that the verb could show what it was asked for.
+fn only_shows(verb: &Verb) -> bool {
+    match verb {
+        Verb::History(arguments) => !arguments.verify,
+        Verb::Status(arguments) => !arguments.health,
+        Verb::Logs(_) | Verb::Completions(_) | Verb::Version => true,
+        _ => false,
+    }
+}
+
+fn carry_out(cli: Cli) -> Outcome {
     let shared = cli.shared;
     match cli.verb {
         Verb::Run(arguments) => run::run(&shared, &arguments),
@@ -84,6 +104,7 @@ pub fn run(cli: Cli) -> Outcome {
         Verb::Status(arguments) => status::run(&shared, &arguments),
         Verb::History(arguments) => history::run(&shared, &arguments),
         Verb::Logs(arguments) => logs::run(&shared, &arguments),
+        Verb::Init(arguments) => init::run(&shared, arguments),
         Verb::Validate(arguments) => validate::run(&shared, &arguments),
         Verb::Plan(arguments) => plan::run(&shared, &arguments),
         Verb::Push(arguments) => push::run(&shared, &arguments),

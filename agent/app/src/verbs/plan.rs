@@ -30,7 +30,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::ports::Installs;
 use crate::setup::{Setup, existing};
-use crate::state_file::{ledger_failure, read_state};
+use crate::state_file::{is_closed, ledger_failure, read_state};
 use crate::stores::{self, AnyObject};
 use crate::wings;
 use crate::work::bundle::{
@@ -58,7 +58,9 @@ struct Document {
     suspicious: Vec<Problem>,
     files: Option<Summary>,
     hooks: Vec<PlannedHook>,
-    /// The appspec's name and text.
+    /// The appspec as a user reaches it, its name, and its text.
+    #[serde(skip)]
+    file: String,
     #[serde(skip)]
     name: String,
     #[serde(skip)]
@@ -129,6 +131,11 @@ fn examine(
         suspicious: Vec::new(),
         files: None,
         hooks: Vec::new(),
+        file: if arguments.what.is_dir() {
+            arguments.what.join(&found.name).display().to_string()
+        } else {
+            found.name.clone()
+        },
         name: found.name.clone(),
         text: found.text.clone(),
     };
@@ -228,7 +235,12 @@ fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Ground
         }
         Err(failure) => return Err(failure),
     };
-    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
+    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(|error| match is_closed(&error) {
+        true => {
+            ledger_failure(error).hint("a plan compares with what is installed, which only root may read: use sudo")
+        }
+        false => ledger_failure(error),
+    })?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
     let policy = setup.settings.policy(&key);
     let behavior = arguments.file_exists_behavior.map_or(policy.file_exists_behavior, Into::into);
@@ -258,6 +270,8 @@ fn hooks(old: &[EventHooks], new: &[EventHooks]) -> Vec<PlannedHook> {
 fn text(document: &Document) -> String {
     let suspicious = document.suspicious.iter().map(|p| p.view(Severity::Warning, &document.name));
     let views = document.diagnostics.iter().map(View::from).chain(suspicious);
+    let views =
+        views.map(|view| View { file: if view.file == document.name { &document.file } else { view.file }, ..view });
     let mut text = diagnose::render_all(views, &document.text);
     for (fact, title) in [
         (Fact::Bundle, "this bundle cannot be installed on any host:"),
@@ -267,7 +281,9 @@ fn text(document: &Document) -> String {
         if !of_fact.is_empty() {
             let _ = writeln!(text, "{title}");
             for problem in of_fact {
-                let _ = writeln!(text, "  {problem}");
+                let place = problem.at.map(|at| format!("{}:{}:{}: ", document.file, at.line, at.column));
+                let unplaced = Problem { at: None, ..problem.clone() };
+                let _ = writeln!(text, "  {}{unplaced}", place.unwrap_or_default());
             }
         }
     }

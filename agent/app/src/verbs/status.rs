@@ -298,7 +298,11 @@ fn warnings_text(text: &mut String, warnings: &[String]) {
 }
 
 fn deployment_text(deployment: &DeploymentStatus) -> String {
-    let mut text = format!("{} ({})", deployment.id, deployment.asked_by);
+    let noun = match deployment.purpose.noun() {
+        "deployment" => String::new(),
+        noun => format!("{noun} "),
+    };
+    let mut text = format!("{noun}{} ({})", deployment.id, deployment.asked_by);
     let since = clock::local_time(deployment.event_started_ms.unwrap_or(deployment.started_ms));
     match (deployment.event, &deployment.script, deployment.finished_ms) {
         (Some(event), Some(script), _) => {

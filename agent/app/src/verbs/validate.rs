@@ -96,7 +96,11 @@ fn text(report: &Report, path: &Path) -> String {
     let warnings = report.suspicious.iter().map(|p| p.view(Severity::Warning, &report.name));
     let errors = report.problems.iter().map(|p| p.view(Severity::Error, &report.name));
     let on_host = report.on_this_host.iter().map(View::from);
-    let mut text = diagnose::render_all(diagnostics.chain(warnings).chain(errors).chain(on_host), &report.text);
+    let file = shown_file(report, path);
+    let named = |view: View<'_>| view.file == report.name;
+    let views = diagnostics.chain(warnings).chain(errors).chain(on_host);
+    let views = views.map(|view| View { file: if named(view) { &file } else { view.file }, ..view });
+    let mut text = diagnose::render_all(views, &report.text);
     if let Some(more) = report.problems_left_out {
         text.push_str(&format!("{}\n\n", and_more(more.get())));
     }
@@ -122,6 +126,15 @@ fn text(report: &Report, path: &Path) -> String {
         );
     }
     text
+}
+
+/// The file of the findings as a user reaches it: editors open what a message names.
+fn shown_file(report: &Report, path: &Path) -> String {
+    match report.kind {
+        "bundle" if path.is_dir() => path.join(&report.name).display().to_string(),
+        "appspec" | "configuration" => path.display().to_string(),
+        _ => report.name.clone(),
+    }
 }
 
 fn counted(number: usize, word: &str) -> String {

@@ -15,7 +15,7 @@ use hostler_core::appspec::{self, AppspecName, Reading};
 use hostler_core::bundle::{Adapted, BundleListing, EntryKind};
 use hostler_core::limits::Limits;
 use hostler_core::machine::event::{FailureKind, WorkFailure};
-use hostler_core::machine::state::{Group, Policy};
+use hostler_core::machine::state::{Group, Policy, Purpose, Request, Source};
 use hostler_core::plan::actions::Plan;
 use hostler_core::plan::{LastPlaces, Problem, ProblemCode, Problems, plan, wanted, warnings};
 use hostler_host::observe::{self, PlanError};
@@ -76,6 +76,32 @@ pub fn read_kept_appspec(
     limits: &Limits,
 ) -> Result<ReadAppspec, WorkFailure> {
     usable_before(diagnose_kept_bundle(archive, listing, wanted, limits)?, listing)
+}
+
+/// As [`read_appspec`], for a bundle in which a misspelt name is no fault; see [`appspec::read_as_accepted`].
+///
+/// # Errors
+/// The appspec is missing or wrong; the message shows the lines.
+pub fn read_accepted_appspec(
+    archive: &Path,
+    listing: &BundleListing,
+    wanted: AppspecName<'_>,
+    limits: &Limits,
+) -> Result<ReadAppspec, WorkFailure> {
+    usable(diagnose_with(appspec::read_as_accepted, archive, listing, wanted, limits)?, listing)
+}
+
+/// Reads the appspec of a bundle, and checks it against the bundle.
+pub type AppspecReader = fn(&Path, &BundleListing, AppspecName<'_>, &Limits) -> Result<ReadAppspec, WorkFailure>;
+
+/// How a deployment decides whether it accepts a bundle: a new one strictly, one that the CodeDeploy service commands as the
+/// CodeDeploy agent does, and one that is kept on the host as it was accepted before.
+pub fn appspec_reader(request: &Request) -> AppspecReader {
+    match (&request.source, &request.purpose) {
+        (Source::Kept { .. }, _) => read_kept_appspec,
+        (_, Purpose::Commanded) => read_accepted_appspec,
+        _ => read_appspec,
+    }
 }
 
 /// The appspec, if it is usable.

@@ -187,9 +187,10 @@ fn bundle_as_it_is(setup: &Setup, job: &Job, archive: &Path) -> Result<(AppSpec,
     // Hooks may have changed the bundle (a build, a download), so it is listed again.
     let listing = archive::list(archive).map_err(|e| WorkFailure::from(&e))?;
     let appspec_name = job.deployment.request.policy.appspec();
-    let reader = match job.deployment.request.source {
+    let reader: bundle::AppspecReader = match job.deployment.request.source {
         Source::Kept { .. } => bundle::read_kept_appspec,
-        _ => bundle::read_appspec,
+        // DownloadBundle has decided about misspelt names, under this version of hostler or under an earlier one.
+        _ => bundle::read_accepted_appspec,
     };
     let read = reader(archive, &listing, appspec_name, &setup.limits)?;
     bundle::check_made(&read.diagnostics)?;

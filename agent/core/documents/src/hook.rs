@@ -13,10 +13,12 @@ use crate::text::bounded;
 mod environment;
 mod locale;
 pub mod output;
+mod scripts_log;
 pub mod user_limits;
 
 pub use environment::{BundleOrigin, DEFAULT_PATH, HookFacts, environment, may_inherit, with_defaults, with_own};
 pub use locale::parse_locale;
+pub use scripts_log::{ScriptsLog, ScriptsLogLine};
 pub use user_limits::{LimitedUser, UNLIMITED, UserLimits};
 
 /// Everything the supervisor needs to run one script, stored in the run directory as `run.json` (mode 0600).

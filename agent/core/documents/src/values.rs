@@ -13,7 +13,7 @@ mod quantity;
 #[cfg(test)]
 mod tests;
 
-pub use nearest::nearest;
+pub use nearest::{misspelt, nearest};
 pub use quantity::{duration, milliseconds, size, spelled_duration, spelled_size};
 
 /// A year: no duration of hostler's documents is longer.

@@ -26,6 +26,16 @@ const INLINE: &[(&str, &str, Expected)] = &[
         Expected::Accepted,
     ),
     (
+        "inline-misspelt-event",
+        "version: 0.0\nos: linux\nhooks:\n  AfterInstal:\n    - location: a.sh\n",
+        Expected::Accepted,
+    ),
+    (
+        "inline-misspelt-key",
+        "version: 0.0\nos: linux\nhook:\n  AfterInstall:\n    - location: a.sh\n",
+        Expected::Accepted,
+    ),
+    (
         "inline-mode-0755",
         "version: 0.0\nos: linux\npermissions:\n  - object: /srv\n    mode: 0755\n",
         Expected::Rejected,

@@ -85,6 +85,8 @@ fn spec(parsed: &Value) -> AppSpec {
                 range: text(&context["range"]),
             }),
             at: at(i),
+            owner_at: None,
+            group_at: None,
         }
     });
     let behavior =

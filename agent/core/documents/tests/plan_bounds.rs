@@ -34,6 +34,8 @@ fn permission(line: u32, pattern: &str) -> Permission {
         acls: Vec::new(),
         context: None,
         at: at(line),
+        owner_at: None,
+        group_at: None,
     }
 }
 

@@ -36,6 +36,8 @@ fn permission(object: &str) -> Permission {
         acls: Vec::new(),
         context: None,
         at: Position { line: 9, column: 3, ..Position::default() },
+        owner_at: None,
+        group_at: None,
     }
 }
 

@@ -203,6 +203,8 @@ fn specs() -> impl Strategy<Value = AppSpec> {
         acls: Vec::new(),
         context: None,
         at: Position::default(),
+        owner_at: None,
+        group_at: None,
     });
     let many = (prop::collection::vec(mapping, 0..4), prop::collection::vec(permission, 0..2));
     (many, prop::option::weighted(0.2, behaviors())).prop_map(|((files, permissions), file_exists_behavior)| AppSpec {

@@ -469,3 +469,16 @@ fn no_message_shows_the_password_or_the_signature_of_an_address() {
         assert!(!said.contains("secret") && said.contains("error"), "{said}");
     }
 }
+
+#[test]
+fn one_file_names_a_group_once_and_a_later_file_adds_to_it() {
+    let entry = |channel: &str| format!("  - {{application: a, group: b, channel: {channel}}}\n");
+    let twice = format!("groups:\n{}{}", entry("/srv/one"), entry("/srv/two"));
+    let wrong = read(&[("config.yaml".to_owned(), twice)], &Limits::default()).unwrap_err();
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert_eq!(wrong[0].message, "a/b has an entry at line 2 already");
+    assert_eq!((wrong[0].at.unwrap().line, wrong[0].related[0].at.line), (3, 2));
+    let files =
+        ["/srv/one", "/srv/two"].map(|channel| ("config.yaml".to_owned(), format!("groups:\n{}", entry(channel))));
+    assert_eq!(read(&files, &Limits::default()).unwrap().groups[0].channel.as_deref(), Some("/srv/two"));
+}

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event_order::LifecycleEvent;
+use crate::history::DeploymentPurpose;
 use crate::ids::{DeploymentId, GroupKey};
 use crate::machine::failure::Failure;
 use crate::machine::state::{Outcome, Revision, StepStatus};
@@ -23,6 +24,12 @@ pub enum Progress {
         asked_by: String,
         /// The failed deployment that it rolls back.
         rolls_back: Option<DeploymentId>,
+        /// What it is for.
+        #[serde(default)]
+        purpose: DeploymentPurpose,
+        /// The deployment to whose revision a rollback returns.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        returns_to: Option<DeploymentId>,
     },
     /// A lifecycle event began.
     EventStarted {

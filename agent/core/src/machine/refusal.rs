@@ -26,12 +26,14 @@ pub enum Refusal {
         not_undone: Box<NotUndone>,
     },
     /// There is nothing to return to.
-    #[error("{key} has no other good revision to roll back to{}", which_is(installed.as_ref()))]
+    #[error("{key} has no other good revision to roll back to{}{}", which_is(installed.as_ref()), by_name(kept))]
     NoGoodRevision {
         /// The group.
         key: GroupKey,
         /// The good revision that is installed, if there is one.
         installed: Option<DeploymentId>,
+        /// The deployments to whose revisions the group can return by name, newest first: those that rollbacks left.
+        kept: Vec<DeploymentId>,
     },
     /// The deployment to return to is unknown, or its bundle is gone.
     #[error("{key} has no revision of deployment {deployment} on this host; {}", those_of(kept))]
@@ -99,10 +101,12 @@ pub enum Refusal {
         groups: usize,
     },
     /// No rollback holds the channel.
-    #[error("{key} follows its channel already")]
+    #[error("{key} {}", if *.follows { "follows its channel already" } else { "has followed no channel yet, so nothing holds it" })]
     NotHeld {
         /// The group.
         key: GroupKey,
+        /// Whether a release of a channel was accepted.
+        follows: bool,
     },
 }
 
@@ -113,10 +117,21 @@ fn which_is(installed: Option<&DeploymentId>) -> String {
     }
 }
 
+fn by_name(kept: &[DeploymentId]) -> String {
+    match kept {
+        [] => String::new(),
+        kept => format!("; rollbacks left the others, and --to returns to them: {}", names(kept)),
+    }
+}
+
+fn names(deployments: &[DeploymentId]) -> String {
+    deployments.iter().map(DeploymentId::as_str).collect::<Vec<_>>().join(", ")
+}
+
 fn those_of(kept: &[DeploymentId]) -> String {
     match kept {
         [] => "it has no earlier good revision".to_owned(),
-        kept => format!("it can return to {}", kept.iter().map(DeploymentId::as_str).collect::<Vec<_>>().join(", ")),
+        kept => format!("it can return to {}", names(kept)),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which revision a group returns to, how much of a deployment a rollback undoes (docs/development/design.md#rollback),
 //! and how a group is removed.
 
+mod target;
+
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::event::{FailureKind, Refusal};
@@ -73,8 +75,8 @@ pub(super) fn again(group: &Group) -> Option<Request> {
     Some(Request { purpose: Purpose::RollBack(RollsBack { extent, ..rolls_back }), ..last.request.clone() })
 }
 
-/// A rollback that a user asks for: to the revision that the named deployment installed, or to the newest good revision
-/// that does not run now. The flag beside the name says that the deployment may be one that failed.
+/// A rollback that a user asks for: to the revision that the named deployment installed, or to the newest good one before
+/// what runs. The flag beside the name says that the deployment may be one that failed.
 pub fn by_hand(
     group: &Group,
     to: Option<(DeploymentId, bool)>,
@@ -97,9 +99,9 @@ pub fn by_hand(
                 Some(known) => known,
             }
         }
-        None => newest_good(group).ok_or_else(|| {
+        None => target::newest_good(group).ok_or_else(|| {
             let good = group.last_good.as_ref().filter(|_| group.installed.is_some());
-            Refusal::NoGoodRevision { key: key(), installed: good.map(|good| good.deployment.clone()) }
+            Refusal::NoGoodRevision { key: key(), installed: good.map(|good| good.deployment.clone()), kept: kept() }
         })?,
     };
     let target = target.to_installed(target.started_ms);
@@ -127,19 +129,6 @@ pub fn earlier(group: &Group) -> impl Iterator<Item = &Deployment> {
     let good = |d: &&Deployment| d.brought_good_revision() && d.installed && d.request.purpose != Purpose::Remove;
     let all = group.finished.iter().rev().filter(good);
     all.filter(move |d| Some(d.archive()) != installed && is_kept(&d.id))
-}
-
-/// The newest successful deployment whose revision does not run now. After a failure that touched the host, no revision
-/// counts as running, even where its files are in place.
-fn newest_good(group: &Group) -> Option<&Deployment> {
-    let last = group.finished.iter().rev().find(|d| d.has_touched_the_host());
-    let runs = last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
-    let current = group.installed.as_ref().map(|i| &i.archive).filter(|_| runs);
-    group
-        .finished
-        .iter()
-        .rev()
-        .find(|d| d.outcome == Some(Outcome::Succeeded) && d.installed && Some(d.archive()) != current)
 }
 
 /// The deployment that takes a group's files off the host.

@@ -137,7 +137,8 @@ impl Turn<'_> {
             Event::Resume { key, asked_by } => {
                 let group = self.group(&key);
                 if !can_resume(group) {
-                    return Err(Refusal::NotHeld { key });
+                    let follows = group.following.highest.is_some();
+                    return Err(Refusal::NotHeld { key, follows });
                 }
                 group.following.held = None;
                 group.following.tried_sequence = 0;
@@ -219,7 +220,12 @@ impl Turn<'_> {
         deployment.begun = Some(self.context.boot_time());
         let request = &deployment.request;
         let requested = requester(request);
-        if let (Source::Kept { deployment: to }, true) = (&request.source, request.purpose.is_rollback()) {
+        let purpose = request.purpose.named();
+        let returns_to = match &request.source {
+            Source::Kept { deployment: to } if request.purpose.is_rollback() => Some(to.clone()),
+            _ => None,
+        };
+        if let Some(to) = &returns_to {
             self.record(Kind::Rollback {
                 failed: request.purpose.rolls_back().map(|r| r.deployment.clone()),
                 group: request.key.clone(),
@@ -231,6 +237,7 @@ impl Turn<'_> {
         self.record(Kind::DeploymentStarted {
             deployment: deployment.id.clone(),
             group: request.key.clone(),
+            purpose: Some(purpose),
             revision: request.revision.digest,
             location: request.revision.location.clone(),
             sequence: request.sequence(),
@@ -244,6 +251,8 @@ impl Turn<'_> {
             revision: request.revision.clone(),
             asked_by: request.asked_by.clone(),
             rolls_back: request.purpose.rolls_back().map(|r| r.deployment.clone()),
+            purpose,
+            returns_to,
         });
         let id = request.key.id();
         if let Some(group) = self.state.groups.get_mut(&id) {

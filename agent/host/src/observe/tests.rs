@@ -244,6 +244,8 @@ fn names_are_looked_up_and_unknown_ones_are_told_once() {
         acls: Vec::new(),
         context: None,
         at: Position { line: 7, column: 1, ..Position::default() },
+        owner_at: None,
+        group_at: None,
     };
     spec.permissions = vec![entry("a", "no-such-user"), entry("b", "no-such-user"), entry("c", "root")];
     let problems = make(root.path(), &spec, &listing(&["a", "b", "c"]), &[]).unwrap_err();

@@ -27,7 +27,7 @@ use crate::codedeploy::source::{TRACKING_AGE, other_agent};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
-use crate::work::bundle::read_appspec;
+use crate::work::bundle::read_kept_appspec;
 
 /// The most unsafe ways of a group that are printed.
 const NAMED_WAYS: usize = 10;
@@ -211,7 +211,7 @@ fn ways(
     places: LastPlaces,
 ) -> Result<(Vec<LinkFound>, Vec<WayFound>), Failure> {
     let bundle = archive::list(archive).ok().and_then(|listing| {
-        let read = read_appspec(archive, &listing, AppspecName::default(), &setup.limits).ok()?;
+        let read = read_kept_appspec(archive, &listing, AppspecName::default(), &setup.limits).ok()?;
         wanted(&read.spec, &listing, last.clone()).ok()
     });
     let wanted = match bundle {

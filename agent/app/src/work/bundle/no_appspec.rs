@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hostler_core::bundle::{BundleListing, EntryKind};
+use hostler_core::values::misspelt;
 
 /// That the appspec is missing, and where one was found that may be meant.
 pub(super) fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
@@ -31,6 +32,7 @@ pub(super) fn no_appspec(listing: &BundleListing, names: &[String]) -> String {
     // Windows editors and templates append an extension to the name.
     let longer = |name: &str, wanted: &str| name.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'));
     let elsewhere = is_named(|name, wanted| name == wanted).or_else(|| is_named(longer));
+    let elsewhere = elsewhere.or_else(|| is_named(|name, wanted| misspelt(name, &[wanted]).is_some()));
     let hint = elsewhere.map_or_else(String::new, |entry| {
         let path = entry.path.as_path();
         let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());

@@ -46,6 +46,10 @@ codes! {
     WrongType "wrong-type" Error,
     /// `version` is missing or not the number 0.0.
     UnsupportedVersion "unsupported-version" Error,
+    /// A key that plainly means another one.
+    MisspeltKey "misspelt-key" Error,
+    /// The name of a lifecycle event, misspelt.
+    MisspeltEvent "misspelt-event" Error,
     /// An appspec for ECS or Lambda.
     NotForHosts "not-for-hosts" Error,
     /// An appspec for Windows.

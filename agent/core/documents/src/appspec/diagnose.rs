@@ -6,7 +6,8 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use super::codes::Code;
-use crate::yaml::Position;
+use crate::values::misspelt;
+use crate::yaml::{Mapping, Position};
 
 #[cfg(test)]
 mod tests;
@@ -83,6 +84,8 @@ pub struct Findings {
     list: Vec<Diagnostic>,
     left_out: usize,
     has_errors: bool,
+    /// Whether a name that plainly means another one is an error.
+    pub(super) refuse_misspelt: bool,
     /// While a harmless part is read: whether one of its findings would be an error elsewhere.
     harmless: Option<bool>,
     /// The destination of findings beyond the limit.
@@ -98,6 +101,7 @@ impl Findings {
             list: Vec::new(),
             left_out: 0,
             has_errors: false,
+            refuse_misspelt: false,
             harmless: None,
             spare: Diagnostic {
                 code: Code::Empty,
@@ -149,6 +153,12 @@ impl Findings {
         let outer = self.harmless.replace(false);
         let read = read(self);
         (read, std::mem::replace(&mut self.harmless, outer).unwrap_or_default())
+    }
+
+    /// The name that an unknown one plainly means, if that is to be refused: not one that stands beside it, because then
+    /// the other was put aside or copied.
+    pub(super) fn misspelt<'n>(&self, name: &str, beside: &Mapping, names: &[&'n str]) -> Option<&'n str> {
+        misspelt(name, names).filter(|meant| self.refuse_misspelt && beside.get(meant).is_none())
     }
 
     /// Whether one of them is an error.

@@ -21,7 +21,9 @@ const BLANKS: [char; 7] = [' ', '\t', '\n', '\u{b}', '\u{c}', '\r', '\0'];
 pub(super) fn hooks(top: &Mapping, findings: &mut Findings) -> Vec<EventHooks> {
     let Some(entry) = top.get("hooks") else { return Vec::new() };
     match &entry.value.value {
-        Value::Mapping(events) => events.entries().iter().filter_map(|event| event_hooks(event, findings)).collect(),
+        Value::Mapping(events) => {
+            events.entries().iter().filter_map(|event| event_hooks(event, events, findings)).collect()
+        }
         Value::Scalar(scalar) if matches!(resolve(scalar), Resolved::Null | Resolved::Bool(false)) => Vec::new(),
         Value::Scalar(_) | Value::Sequence(_) => {
             let message = format!("`hooks` is {}, not a mapping of events", entry.value.kind());
@@ -35,8 +37,8 @@ pub(super) fn hooks(top: &Mapping, findings: &mut Findings) -> Vec<EventHooks> {
 
 /// The scripts of an event. Findings in an event that does not exist or has no scripts are harmless: no deployment runs
 /// it.
-fn event_hooks(entry: &Entry, findings: &mut Findings) -> Option<EventHooks> {
-    event_name(entry, findings);
+fn event_hooks(entry: &Entry, beside: &Mapping, findings: &mut Findings) -> Option<EventHooks> {
+    event_name(entry, beside, findings);
     let event = entry.key.text.clone();
     let (scripts, unusable) = if keys::EVENTS.contains(&event.as_str()) {
         (scripts(entry, findings), false)
@@ -67,7 +69,7 @@ fn scripts(entry: &Entry, findings: &mut Findings) -> Option<Vec<HookScript>> {
     }
 }
 
-fn event_name(entry: &Entry, findings: &mut Findings) {
+fn event_name(entry: &Entry, beside: &Mapping, findings: &mut Findings) {
     let event = entry.key.text.as_str();
     if keys::EVENTS.contains(&event) {
         return;
@@ -77,6 +79,11 @@ fn event_name(entry: &Entry, findings: &mut Findings) {
         findings
             .add(Code::EventHasNoHooks, Some(entry.key_at), message)
             .help("use the event before or after it, such as BeforeInstall or AfterInstall");
+        return;
+    }
+    if let Some(meant) = findings.misspelt(event, beside, keys::EVENTS) {
+        let message = format!("{} is not a lifecycle event, and looks like `{meant}`", quoted(event));
+        findings.add(Code::MisspeltEvent, Some(entry.key_at), message).help(format!("write `{meant}`"));
         return;
     }
     let message = format!(
@@ -97,7 +104,7 @@ fn script(node: &Rc<Node>, findings: &mut Findings) -> Option<HookScript> {
         return None;
     };
     for entry in mapping.entries() {
-        unknown_key(entry, keys::SCRIPT, "a script", findings);
+        unknown_key(entry, mapping, keys::SCRIPT, "a script", findings);
     }
     let location = required_text(mapping, node, "location", Code::MissingLocation, findings);
     let timeout_seconds = timeout(mapping, findings);
@@ -111,7 +118,9 @@ fn script(node: &Rc<Node>, findings: &mut Findings) -> Option<HookScript> {
             .help("write the path of the script in the bundle");
         return None;
     }
-    Some(HookScript { location, timeout_seconds: timeout_seconds?, runas, sudo, options: HookOptions::default(), at })
+    let runas_at = mapping.get("runas").map(place);
+    let (timeout_seconds, options) = (timeout_seconds?, HookOptions::default());
+    Some(HookScript { location, timeout_seconds, runas, sudo, options, at, runas_at })
 }
 
 /// The incumbent's reading of the value, and a warning if it differs from the text.

@@ -14,6 +14,7 @@ use crate::yaml::{self, Entry, Mapping, Node, Position, Scalar, Value};
 
 pub(super) fn read(name: &str, bytes: &[u8], limits: &Limits, use_of: Use) -> Reading {
     let mut findings = Findings::new(name, limits.diagnostics);
+    findings.refuse_misspelt = use_of == Use::New;
     let spec = interpret(bytes, limits, use_of, &mut findings);
     let spec = spec.filter(|_| !findings.has_errors());
     Reading { spec, diagnostics: findings.into_list() }
@@ -170,18 +171,24 @@ fn top_keys(top: &Mapping, findings: &mut Findings) {
             let message = format!("{} stands outside of `hooks`, so its scripts never run", quoted(key));
             findings.add(Code::MisplacedEvent, Some(entry.key_at), message).help("indent it below `hooks:`");
         } else {
-            unknown_key(entry, keys::TOP, "an appspec", findings);
+            unknown_key(entry, top, keys::TOP, "an appspec", findings);
         }
     }
 }
 
-/// Warns of a key without a meaning. The incumbent ignores it too.
-pub(super) fn unknown_key(entry: &Entry, known: &[&str], of: &str, findings: &mut Findings) {
+/// Warns of a key without a meaning. The incumbent ignores it too. One that plainly means a known key, which is not beside
+/// it, is an error: without that key the deployment does something else than its author wrote.
+pub(super) fn unknown_key(entry: &Entry, beside: &Mapping, known: &[&str], of: &str, findings: &mut Findings) {
     let key = entry.key.text.as_str();
     if known.contains(&key) {
         return;
     }
     lookalike(key, entry.key_at, findings);
+    if let Some(meant) = findings.misspelt(key, beside, known) {
+        let message = format!("{} is no key of {of}, and looks like `{meant}`", quoted(key));
+        findings.add(Code::MisspeltKey, Some(entry.key_at), message).help(format!("write `{meant}`"));
+        return;
+    }
     let message = format!("{} is no key of {of}; it is ignored", quoted(key));
     let found = findings.add(Code::UnknownKey, Some(entry.key_at), message);
     found.help(known_keys_help(key, known));
@@ -225,7 +232,7 @@ fn file(node: &Rc<Node>, findings: &mut Findings) -> Option<FileMapping> {
                     .add(Code::MisplacedPermission, Some(key.key_at), message)
                     .help("write an entry below `permissions:` at the top, with `object:` as the destination");
             }
-            _ => unknown_key(key, keys::FILE, "a files entry", findings),
+            _ => unknown_key(key, entry, keys::FILE, "a files entry", findings),
         }
     }
     let source = required_text(entry, node, "source", Code::MissingSource, findings);

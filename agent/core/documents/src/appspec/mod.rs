@@ -20,6 +20,7 @@ mod permissions;
 pub mod scalar;
 mod source;
 pub mod spec;
+pub mod starter;
 pub mod values;
 
 #[cfg(test)]
@@ -52,11 +53,19 @@ pub fn read_again(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
     interpret::read(name, bytes, limits, Use::Again)
 }
 
+/// Reads an appspec as [`read`] does, but ignores misspelt keys and events with a warning, as the CodeDeploy agent ignores
+/// them: for deployments of the CodeDeploy service, and for a bundle that its deployment has accepted.
+pub fn read_as_accepted(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
+    interpret::read(name, bytes, limits, Use::Accepted)
+}
+
 /// The purpose of reading an appspec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     /// To decide whether to accept its bundle.
     New,
+    /// As a new one, where a misspelt name decides nothing.
+    Accepted,
     /// To continue with an accepted bundle.
     Again,
 }

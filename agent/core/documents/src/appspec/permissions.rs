@@ -17,7 +17,7 @@ pub(super) fn permission(node: &Rc<Node>, findings: &mut Findings) -> Option<Per
         return None;
     };
     for entry in mapping.entries() {
-        unknown_key(entry, keys::PERMISSION, "a permissions entry", findings);
+        unknown_key(entry, mapping, keys::PERMISSION, "a permissions entry", findings);
     }
     let object = required_text(mapping, node, "object", Code::MissingObject, findings);
     let pattern = optional_text(mapping, "pattern", findings).unwrap_or_else(|| "**".to_owned());
@@ -36,7 +36,23 @@ pub(super) fn permission(node: &Rc<Node>, findings: &mut Findings) -> Option<Per
             .help("write the path of a file or directory that is installed");
         return None;
     }
-    Some(Permission { object, pattern, except, files, directories, owner, group, mode, acls, context, at })
+    let place_of = |key: &str| mapping.get(key).map(place);
+    let (owner_at, group_at) = (place_of("owner"), place_of("group"));
+    Some(Permission {
+        object,
+        pattern,
+        except,
+        files,
+        directories,
+        owner,
+        group,
+        mode,
+        acls,
+        context,
+        at,
+        owner_at,
+        group_at,
+    })
 }
 
 /// A key's value, unless it is absent, null or false.
@@ -248,7 +264,7 @@ fn context(mapping: &Mapping, findings: &mut Findings) -> Option<SelinuxContext>
         return None;
     };
     for key in context.entries() {
-        unknown_key(key, keys::CONTEXT, "a context", findings);
+        unknown_key(key, context, keys::CONTEXT, "a context", findings);
     }
     let name = optional_text(context, "name", findings);
     let documented = optional_text(context, "user", findings);

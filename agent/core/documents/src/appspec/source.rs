@@ -100,7 +100,11 @@ fn slip(text: &str, line: u32) -> Option<(Position, String)> {
             return Some((at, format!("write a space after the colon: `{key}: {}`", quoted(value).trim_matches('`'))));
         }
     }
-    None
+    // A value goes on in the next line for the parser, which then meets the tab.
+    let next = text.lines().nth(line).unwrap_or_default();
+    let indent = next.chars().take_while(|c| c.is_whitespace()).collect::<String>();
+    let at = Position { line: u32::try_from(line + 1).ok()?, column: 1, width: 1 };
+    indent.contains('\t').then(|| (at, "indent with spaces: YAML allows no tabs there".into()))
 }
 
 /// A known key without a blank after its colon: `runas:root`.

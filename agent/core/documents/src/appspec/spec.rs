@@ -81,6 +81,10 @@ pub struct Permission {
     pub context: Option<SelinuxContext>,
     /// The position of `object`.
     pub at: Position,
+    /// The position of `owner`.
+    pub owner_at: Option<Position>,
+    /// The position of `group`.
+    pub group_at: Option<Position>,
 }
 
 /// One access control list entry, beyond the three base entries that `mode` sets.
@@ -152,6 +156,8 @@ pub struct HookScript {
     pub options: HookOptions,
     /// The position of `location`.
     pub at: Position,
+    /// The position of `runas`.
+    pub runas_at: Option<Position>,
 }
 
 impl HookScript {

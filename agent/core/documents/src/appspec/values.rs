@@ -80,7 +80,8 @@ impl Values {
     pub fn list<'e>(self, entry: &'e Entry, of: &str, findings: &mut Findings) -> Option<&'e [Rc<Node>]> {
         let found = entry.value.as_sequence();
         if found.is_none() {
-            self.refuse(entry, &Unfit::bare(format!("a list of {of}")), findings);
+            let help = "write each entry below the key, after a dash: `- …`";
+            self.refuse(entry, &Unfit::new(format!("a list of {of}"), help), findings);
         }
         found
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::DeploymentPurpose;
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::release::{KeyId, Trust};
@@ -58,6 +59,17 @@ pub enum DeploymentOutcome {
     Stopped,
 }
 
+impl DeploymentOutcome {
+    /// The word for users: the one that JSON has, too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// The action of a record. A kind that this version does not know reads as [`Kind::Unknown`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -68,6 +80,9 @@ pub enum Kind {
         deployment: DeploymentId,
         /// Its application and group.
         group: GroupKey,
+        /// What it is for. Older agents did not record it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        purpose: Option<DeploymentPurpose>,
         /// The revision, if it is known before the download.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revision: Option<Sha256Digest>,
@@ -212,6 +227,34 @@ pub enum Kind {
     /// A record of a newer version of the agent.
     #[serde(other)]
     Unknown,
+}
+
+impl Kind {
+    /// The deployment that the record is one of.
+    pub fn deployment(&self) -> Option<&DeploymentId> {
+        match self {
+            Self::DeploymentStarted { deployment, .. }
+            | Self::EventFinished { deployment, .. }
+            | Self::HookFinished { deployment, .. }
+            | Self::InstallFinished { deployment, .. }
+            | Self::InstallUndone { deployment, .. }
+            | Self::DeploymentFinished { deployment, .. } => Some(deployment),
+            _ => None,
+        }
+    }
+
+    /// The group that the record names.
+    pub fn group(&self) -> Option<&GroupKey> {
+        match self {
+            Self::DeploymentStarted { group, .. }
+            | Self::Rollback { group, .. }
+            | Self::Hold { group, .. }
+            | Self::Resume { group, .. }
+            | Self::KeysAccepted { group, .. }
+            | Self::Removed { group, .. } => Some(group),
+            _ => None,
+        }
+    }
 }
 
 /// What the agent lost or found when it reconciled the history with the ledger.

@@ -19,13 +19,17 @@ use sha2::{Digest, Sha256};
 use crate::ids::{InstanceId, Sha256Digest};
 
 mod kind;
+mod purpose;
 mod reconcile;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 pub use kind::{DeploymentOutcome, EventOutcome, Kind, Recovered, Requester, RequesterKind};
+pub use purpose::DeploymentPurpose;
 pub use reconcile::{Reconciled, Scan, reconcile};
+pub use summary::{Selection, Summary, Wanted, revision_name, summaries};
 pub use verify::{Anchor, Finding, Verifier, verify};
 
 /// The prefix of each record and of its hash.

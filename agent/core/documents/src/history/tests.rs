@@ -45,6 +45,7 @@ fn every_kind_is_read_as_it_was_written() {
         Kind::DeploymentStarted {
             deployment: deployment.clone(),
             group: group(),
+            purpose: Some(DeploymentPurpose::Removal),
             revision: Some(digest),
             location: "s3://b/k".to_owned(),
             sequence: Some(u64::MAX),

@@ -91,7 +91,9 @@ impl<'a> Givers<'a> {
             let message = format!("the user {name:?} is unknown on this host");
             let hint = "create the user when the image is made, or in BeforeInstall with `hostler: {install: {recheck_after: \
                         BeforeInstall}}`, or correct the name";
-            problems.push(Problem::new(ProblemCode::UnknownUser, message, hint).at(permission.at));
+            problems.push(
+                Problem::new(ProblemCode::UnknownUser, message, hint).at(permission.owner_at.unwrap_or(permission.at)),
+            );
         }
         id
     }
@@ -102,7 +104,9 @@ impl<'a> Givers<'a> {
             let message = format!("the group {name:?} is unknown on this host");
             let hint = "create the group when the image is made, or in BeforeInstall with `hostler: {install: {recheck_after: \
                         BeforeInstall}}`, or correct the name";
-            problems.push(Problem::new(ProblemCode::UnknownGroup, message, hint).at(permission.at));
+            problems.push(
+                Problem::new(ProblemCode::UnknownGroup, message, hint).at(permission.group_at.unwrap_or(permission.at)),
+            );
         }
         id
     }

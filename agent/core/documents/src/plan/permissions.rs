@@ -256,6 +256,8 @@ mod tests {
                 acls: Vec::new(),
                 context: None,
                 at: Default::default(),
+        owner_at: None,
+        group_at: None,
             };
             prop_assume!(!all.contains(&PathBuf::from(base)) || is_directory(&PathBuf::from(base)));
             let expected: Vec<bool> = objects.iter().map(|object| is_meant(&permission, object)).collect();

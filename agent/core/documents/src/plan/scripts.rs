@@ -165,7 +165,7 @@ impl<'a> Scripts<'a> {
 
     fn users(self, turns: &[Turn<'a>]) -> Vec<UserNeed<'a>> {
         let of_scripts = turns.iter().filter_map(|turn| {
-            let (name, at) = (self.user_of(turn.script)?, turn.script.at);
+            let (name, at) = (self.user_of(turn.script)?, turn.script.runas_at.unwrap_or(turn.script.at));
             Some(UserNeed { name, who: format!("the script {:?}", turn.script.location), at, remedy: turn.remedy })
         });
         let any_before = if turns.is_empty() { Remedy::Nothing } else { Remedy::EarlierScript };

@@ -15,6 +15,33 @@ pub fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
         .map(|(_, name)| name)
 }
 
+/// The name that `text` plainly means: it differs in case alone, or by one slip of the hand (two in long names). A name
+/// that was put aside by a mark before it (`_hooks`, `.hooks`, `x-hooks`) is meant as it is.
+pub fn misspelt<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
+    let put_aside =
+        names.iter().any(|name| ["_", ".", "-", "#", "x-"].iter().any(|mark| text.strip_suffix(name) == Some(mark)));
+    if put_aside || names.contains(&text) {
+        return None;
+    }
+    let name = nearest(text, names)?;
+    let letters: Vec<char> = text.chars().flat_map(char::to_lowercase).collect();
+    let most = match name.len() {
+        0..=3 => 0,
+        4..=7 => 1,
+        _ => 2,
+    };
+    (distance(&letters, name) <= most + usize::from(most > 0 && is_swapped(&letters, name))).then_some(name)
+}
+
+/// Whether the same letters stand in another order.
+fn is_swapped(text: &[char], name: &str) -> bool {
+    let sorted = |mut letters: Vec<char>| {
+        letters.sort_unstable();
+        letters
+    };
+    sorted(text.to_vec()) == sorted(name.chars().flat_map(char::to_lowercase).collect())
+}
+
 /// Levenshtein distance, one row at a time; case does not count.
 fn distance(text: &[char], name: &str) -> usize {
     let mut row: Vec<usize> = (0..=text.len()).collect();
@@ -50,5 +77,34 @@ mod tests {
         assert_eq!(nearest("branch_config", KEYS), None);
         assert_eq!(nearest("", KEYS), None);
         assert_eq!(nearest(&"o".repeat(100_000), KEYS), None);
+    }
+
+    #[test]
+    fn a_slip_of_the_hand_plainly_means_a_name_and_another_word_does_not() {
+        for (text, name) in [
+            ("hook", "hooks"),
+            ("hoosk", "hooks"),
+            ("timout", "timeout"),
+            ("run_as", "runas"),
+            ("Location", "location"),
+            ("OS", "os"),
+            ("applicationStart", "ApplicationStart"),
+            ("ApplicatoinStart", "ApplicationStart"),
+            ("AfterInstal", "AfterInstall"),
+        ] {
+            assert_eq!(
+                misspelt(text, &["os", "hooks", "timeout", "runas", "location", "AfterInstall", "ApplicationStart"]),
+                Some(name)
+            );
+        }
+        for text in
+            ["_hooks", ".hooks", "x-hooks", "hooks", "hosts", "on", "o", "description", "BeforeStart", "Restart", ""]
+        {
+            assert_eq!(
+                misspelt(text, &["os", "hooks", "files", "ApplicationStart", "ApplicationStop"]),
+                None,
+                "{text}"
+            );
+        }
     }
 }

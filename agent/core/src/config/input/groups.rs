@@ -11,7 +11,7 @@ use crate::event_order::LifecycleEvent;
 use crate::ids::GroupKey;
 use crate::machine::state::{Policy, RollbackPolicy};
 use crate::values::{Unfit, boolean, nearest};
-use crate::yaml::{Mapping, Node};
+use crate::yaml::{Mapping, Node, Position};
 
 const BEHAVIORS: &[(&str, FileExistsBehavior)] = &[
     ("DISALLOW", FileExistsBehavior::Disallow),
@@ -21,14 +21,24 @@ const BEHAVIORS: &[(&str, FileExistsBehavior)] = &[
 
 impl Reader {
     pub(super) fn groups(&mut self, field: &Field<'_>, findings: &mut Findings) {
+        let mut before: Vec<(GroupKey, Position)> = Vec::new();
         for item in field.items("deployment groups", findings) {
-            if let Some(entries) = VALUES.mapping_of(item, "a group", item.at, findings) {
-                self.group(item, entries, findings);
+            let Some(entries) = VALUES.mapping_of(item, "a group", item.at, findings) else { continue };
+            let Some(key) = self.group(item, entries, findings) else { continue };
+            // In a later file it adds to the entry of an earlier one. Within one file it is a copy that was not changed.
+            if let Some((_, first)) = before.iter().find(|(known, _)| known == &key) {
+                let message = format!("{key} has an entry at line {} already", first.line);
+                let found = findings.add(Code::InvalidConfiguration, Some(item.at), message);
+                found
+                    .help("name another group, or put the keys of both into one entry")
+                    .related(*first, "the first entry");
             }
+            before.push((key, item.at));
         }
     }
 
-    fn group(&mut self, item: &Node, entries: &Mapping, findings: &mut Findings) {
+    /// The group of the entry, if it is named.
+    fn group(&mut self, item: &Node, entries: &Mapping, findings: &mut Findings) -> Option<GroupKey> {
         let fields = fields(entries, "groups[]", findings);
         let find = |name: &str, findings: &mut Findings| {
             let found = fields.iter().find(|field| field.name() == name);
@@ -42,14 +52,14 @@ impl Reader {
         };
         let application = find("application", findings).and_then(|field| field.parsed(findings));
         let group = find("group", findings).and_then(|field| field.parsed(findings));
-        let (Some(application), Some(group)) = (application, group) else { return };
+        let (Some(application), Some(group)) = (application, group) else { return None };
         let key = GroupKey::new(application, group);
         for field in &fields {
             if field.name() == "poll" && !self.own_polls.contains(&key) {
                 self.own_polls.push(key.clone());
             }
         }
-        let settings = self.settings.group_mut(key);
+        let settings = self.settings.group_mut(key.clone());
         for field in &fields {
             of_group(settings, field, findings);
         }
@@ -57,6 +67,7 @@ impl Reader {
             let checks = extension::health(entries, extension::Scripts::OfHost, findings);
             settings.health = checks.into_iter().map(|check| check.check).collect();
         }
+        Some(key)
     }
 }
 

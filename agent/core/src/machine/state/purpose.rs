@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::DeploymentPurpose;
 use crate::ids::DeploymentId;
 use crate::release::Highest;
 
@@ -82,6 +83,19 @@ impl Purpose {
             Self::Commanded => Creator::CodeDeploy,
             Self::RollBack(_) | Self::RollBackByHand => Creator::Rollback,
             Self::Stop(_) => Creator::Lifecycle,
+        }
+    }
+
+    /// The purpose alone, as records, progress and the status name it.
+    pub fn named(&self) -> DeploymentPurpose {
+        match self {
+            Self::Release(_) => DeploymentPurpose::Release,
+            Self::ByHand => DeploymentPurpose::ByHand,
+            Self::Commanded => DeploymentPurpose::Commanded,
+            Self::RollBack(_) => DeploymentPurpose::Rollback,
+            Self::RollBackByHand => DeploymentPurpose::RollbackByHand,
+            Self::Remove => DeploymentPurpose::Removal,
+            Self::Stop(_) => DeploymentPurpose::Stop,
         }
     }
 

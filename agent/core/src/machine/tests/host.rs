@@ -49,6 +49,7 @@ pub(super) fn hooks(events: &[LifecycleEvent], repeatable: bool) -> Vec<EventHoo
         sudo: false,
         options: HookOptions { repeatable, ..HookOptions::default() },
         at: Position::default(),
+        runas_at: None,
     };
     events
         .iter()

@@ -85,10 +85,18 @@ struct Need<'s> {
 fn users(spec: &AppSpec) -> Vec<Need<'_>> {
     let mut needs = Vec::new();
     for script in spec.hooks.iter().flat_map(|hooks| &hooks.scripts) {
-        needs.extend(script.runas.as_deref().map(|name| Need { name, what: "`runas`", at: script.at }));
+        needs.extend(script.runas.as_deref().map(|name| Need {
+            name,
+            what: "`runas`",
+            at: script.runas_at.unwrap_or(script.at),
+        }));
     }
     for permission in &spec.permissions {
-        needs.extend(permission.owner.as_deref().map(|name| Need { name, what: "`owner`", at: permission.at }));
+        needs.extend(permission.owner.as_deref().map(|name| Need {
+            name,
+            what: "`owner`",
+            at: permission.owner_at.unwrap_or(permission.at),
+        }));
         for acl in &permission.acls {
             if let AclTag::User(name) = &acl.tag {
                 needs.push(Need { name, what: "`acls`", at: permission.at });
@@ -106,7 +114,11 @@ fn users(spec: &AppSpec) -> Vec<Need<'_>> {
 fn groups(spec: &AppSpec) -> Vec<Need<'_>> {
     let mut needs = Vec::new();
     for permission in &spec.permissions {
-        needs.extend(permission.group.as_deref().map(|name| Need { name, what: "`group`", at: permission.at }));
+        needs.extend(permission.group.as_deref().map(|name| Need {
+            name,
+            what: "`group`",
+            at: permission.group_at.unwrap_or(permission.at),
+        }));
         for acl in &permission.acls {
             if let AclTag::Group(name) = &acl.tag {
                 needs.push(Need { name, what: "`acls`", at: permission.at });

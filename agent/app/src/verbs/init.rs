@@ -1,0 +1,106 @@
+//! `hostler init [DIR]`: a first appspec with its scripts, from flags and a short dialogue.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use hostler_core::appspec::starter::StarterFile;
+use hostler_core::codes::ExitCode;
+use hostler_core::limits::Limits;
+
+use crate::cli::{InitArgs, Shared};
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+mod dialogue;
+
+/// The directory of what is installed, where the bundle has none yet.
+const SOURCE: &str = "app";
+
+pub fn run(shared: &Shared, arguments: InitArgs) -> Outcome {
+    let directory = arguments.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+    let name = name_of(&directory)?;
+    let there = entries(&directory)?;
+    let asks = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !shared.json;
+    let starter = dialogue::complete(arguments, &name, &there, asks)?;
+    let unfit = |error| Failure::new(ExitCode::Usage, anyhow::Error::new(error));
+    let mut files = starter.files(&Limits::default()).map_err(unfit)?;
+    if starter.source == SOURCE && !there.iter().any(|entry| entry == SOURCE) {
+        let text = format!("Put here what is installed in {}, and delete this file.\n", starter.destination);
+        files.push(StarterFile { path: "app/README.txt", text, executable: false });
+    }
+    refuse_existing(&directory, &files)?;
+    for file in &files {
+        make(&directory.join(file.path), file)?;
+    }
+    say(shared, &directory, &files)
+}
+
+/// The name of the bundle's directory, by which the destination is called.
+fn name_of(directory: &Path) -> Result<String, Failure> {
+    let whole = std::path::absolute(directory).context("the directory has no name")?;
+    Ok(whole.file_name().map_or_else(|| "app".to_owned(), |name| name.to_string_lossy().into_owned()))
+}
+
+/// What lies at the top of the bundle, without hidden files and what `init` makes; nothing where the directory is absent.
+fn entries(directory: &Path) -> Result<Vec<String>, Failure> {
+    let read = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.with_context(|| format!("cannot read {}", directory.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in read {
+        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && !["hooks", "appspec.yml", "appspec.yaml"].contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Nothing is overwritten, and nothing is made where one of the files is there.
+fn refuse_existing(directory: &Path, files: &[StarterFile]) -> Result<(), Failure> {
+    let paths = files.iter().map(|file| file.path).chain(["appspec.yaml"]).map(|path| directory.join(path));
+    let there: Vec<String> =
+        paths.filter(|path| path.symlink_metadata().is_ok()).map(|p| p.display().to_string()).collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::say(ExitCode::Refused, format!("nothing was made, because there is {}", there.join(", ")))
+        .hint("`hostler init` overwrites nothing: move these files away, or name another directory"))
+}
+
+fn make(path: &Path, file: &StarterFile) -> Result<(), Failure> {
+    let made = || -> std::io::Result<()> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let mode = if file.executable { 0o777 } else { 0o666 };
+        let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        target.write_all(file.text.as_bytes())
+    };
+    Ok(made().with_context(|| format!("cannot make {}", path.display()))?)
+}
+
+fn say(shared: &Shared, directory: &Path, files: &[StarterFile]) -> Outcome {
+    let made: Vec<PathBuf> = files.iter().map(|file| directory.join(file.path)).collect();
+    if shared.json {
+        output::json(&serde_json::json!({ "version": 1, "directory": directory, "made": made }))?;
+        return Ok(ExitCode::Ok);
+    }
+    let made: String = made.iter().map(|path| format!("made {}\n", path.display())).collect();
+    let shown = directory.display();
+    let next = [
+        (format!("hostler validate {shown} --deny-warnings"), "is it right?"),
+        (format!("hostler deploy {shown} --root ./host"), "try it below ./host"),
+        (format!("hostler deploy {shown}"), "deploy it on this host"),
+    ];
+    let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
+    let next: String = next.iter().map(|(command, what)| format!("  {command:<width$}  {what}\n")).collect();
+    output::text(&format!("{made}\nNext:\n{next}"))?;
+    Ok(ExitCode::Ok)
+}

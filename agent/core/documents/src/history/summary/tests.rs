@@ -1,0 +1,144 @@
+use super::*;
+use crate::history::{Chain, Context};
+
+fn id(text: &str) -> DeploymentId {
+    text.parse().unwrap()
+}
+
+fn group(name: &str) -> GroupKey {
+    GroupKey::new("shop".parse().unwrap(), name.parse().unwrap())
+}
+
+fn by(by: RequesterKind, name: &str) -> Requester {
+    Requester { by, name: Some(name.to_owned()) }
+}
+
+fn started(deployment: &str, of: &str, purpose: Option<DeploymentPurpose>, requested: Requester) -> Kind {
+    Kind::DeploymentStarted {
+        deployment: id(deployment),
+        group: group(of),
+        purpose,
+        revision: None,
+        location: "/srv/bundle".to_owned(),
+        sequence: None,
+        release_digest: None,
+        signature: crate::release::Trust::Unsigned,
+        requested,
+    }
+}
+
+fn event(deployment: &str, event: &str, outcome: EventOutcome) -> Kind {
+    Kind::EventFinished { deployment: id(deployment), event: event.to_owned(), outcome, message: None }
+}
+
+fn finished(deployment: &str, outcome: DeploymentOutcome) -> Kind {
+    Kind::DeploymentFinished { deployment: id(deployment), outcome, message: None }
+}
+
+/// The records with times of 0, 100, 200 … milliseconds.
+fn entries(kinds: Vec<Kind>) -> Vec<Entry> {
+    let mut chain = Chain::default();
+    let records = kinds.into_iter().enumerate().map(|(number, kind)| {
+        let context = Context {
+            host: "i-1".parse().unwrap(),
+            boot_id: "b".to_owned(),
+            time_ms: number as u64 * 100,
+            agent_version: "0.1.0".to_owned(),
+        };
+        Entry::parse(chain.append(&context, kind).unwrap().line.as_bytes()).unwrap()
+    });
+    records.collect()
+}
+
+fn a_history() -> Vec<Entry> {
+    let failed = by(RequesterKind::Rollback, "failure of d-2");
+    entries(vec![
+        Kind::Sealed { former: None, former_seq: None, former_hash: None },
+        started("d-1", "web", Some(DeploymentPurpose::Release), by(RequesterKind::Channel, "release 1")),
+        event("d-1", "Install", EventOutcome::Succeeded),
+        finished("d-1", DeploymentOutcome::Succeeded),
+        started("d-2", "web", None, by(RequesterKind::Cli, "user root")),
+        started("d-9", "jobs", None, by(RequesterKind::Cli, "user root")),
+        event("d-2", "ValidateService", EventOutcome::Failed),
+        finished("d-2", DeploymentOutcome::Failed),
+        Kind::Rollback {
+            failed: Some(id("d-2")),
+            group: group("web"),
+            to: id("d-1"),
+            revision: None,
+            requested: failed.clone(),
+        },
+        started("d-3", "web", None, failed),
+        finished("d-3", DeploymentOutcome::Succeeded),
+        finished("d-9", DeploymentOutcome::Succeeded),
+        Kind::Removed { group: group("jobs"), requested: by(RequesterKind::Cli, "user root") },
+        started("d-4", "web", Some(DeploymentPurpose::RollbackByHand), by(RequesterKind::Rollback, "user root")),
+    ])
+}
+
+#[test]
+fn a_deployment_is_one_line_with_its_kind_outcome_and_duration() {
+    let found = summaries(&a_history());
+    let told: Vec<_> = found
+        .iter()
+        .map(|one| {
+            let took = one.finished_ms.map(|at| at - one.started_ms);
+            (one.deployment.as_str(), one.purpose.noun(), one.outcome, one.failed_in.as_deref(), took)
+        })
+        .collect();
+    let (succeeded, failed) = (Some(DeploymentOutcome::Succeeded), Some(DeploymentOutcome::Failed));
+    assert_eq!(
+        told,
+        [
+            ("d-1", "deployment", succeeded, None, Some(200)),
+            ("d-2", "deployment", failed, Some("ValidateService"), Some(300)),
+            ("d-9", "removal", succeeded, None, Some(600)),
+            ("d-3", "rollback", succeeded, None, Some(100)),
+            ("d-4", "rollback", None, None, None),
+        ]
+    );
+}
+
+#[test]
+fn records_of_older_agents_say_what_they_are_by_their_caller() {
+    use DeploymentPurpose::{ByHand, Commanded, Release, Rollback, Stop};
+    for (kind, expected) in [
+        (RequesterKind::Service, Commanded),
+        (RequesterKind::Channel, Release),
+        (RequesterKind::Cli, ByHand),
+        (RequesterKind::Lifecycle, Stop),
+        (RequesterKind::Rollback, Rollback),
+    ] {
+        assert_eq!(summaries(&entries(vec![started("d-1", "web", None, by(kind, "x"))]))[0].purpose, expected);
+    }
+}
+
+/// The ids of the chosen deployments, and the numbers of the records that belong to them.
+fn chosen(wanted: Wanted) -> (Vec<String>, Vec<u64>) {
+    let all = a_history();
+    let selection = Selection::new(wanted, summaries(&all));
+    let ids = selection.deployments().iter().map(|one| one.deployment.to_string()).collect();
+    (ids, all.iter().filter(|entry| selection.takes(entry)).map(|entry| entry.seq).collect())
+}
+
+#[test]
+fn records_are_chosen_by_group_deployment_and_number_of_deployments() {
+    let everything = (0..14).collect::<Vec<_>>();
+    assert_eq!(chosen(Wanted::default()).1, everything);
+    let jobs = Wanted { group: Some("jobs".parse().unwrap()), ..Wanted::default() };
+    assert_eq!(chosen(jobs), (vec!["d-9".to_owned()], vec![0, 5, 11, 12]), "the host's own record stays");
+    let one = Wanted { deployment: Some(id("d-2")), ..Wanted::default() };
+    assert_eq!(chosen(one), (vec!["d-2".to_owned()], vec![4, 6, 7, 8]), "with what followed its failure");
+    let newest = Wanted { newest: Some(2), ..Wanted::default() };
+    assert_eq!(chosen(newest), (vec!["d-3".to_owned(), "d-4".to_owned()], vec![9, 10, 12, 13]));
+    let nothing = Wanted { application: Some("other".parse().unwrap()), ..Wanted::default() };
+    assert_eq!(chosen(nothing), (vec![], vec![0]));
+    assert_eq!(chosen(Wanted { newest: Some(0), ..Wanted::default() }), (vec![], vec![]));
+}
+
+#[test]
+fn a_revision_is_named_by_eight_digits_or_by_its_place() {
+    let digest = Sha256Digest::of(b"x");
+    assert_eq!(revision_name(Some(&digest), "s3://b/k"), "2d711642");
+    assert_eq!(revision_name(None, "/srv/bundle"), "/srv/bundle");
+}
