@@ -71,8 +71,7 @@ fn line(progress: &Progress) -> String {
     match progress {
         Progress::Started { deployment, group, revision, asked_by, rolls_back } => {
             let what = if rolls_back.is_some() { "rollback" } else { "deployment" };
-            let digest = revision.digest.map_or_else(String::new, |d| format!("{d} from "));
-            format!("{what} {deployment} of {group}: {digest}{} ({asked_by})\n", revision.location)
+            format!("{what} {deployment} of {group}: {} ({asked_by})\n", revision.name_and_place())
         }
         Progress::EventStarted { .. } => String::new(),
         Progress::EventFinished { event, status, milliseconds, .. } => {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::history::{DeploymentOutcome, Entry, EventOutcome, Finding, Kind, Recovered, Requester};
+use hostler_core::label::revision_name;
 use hostler_core::machine::State;
 use hostler_host::history_file::HistoryFileError;
 use hostler_host::{clock, history_file, journal, ledger};
@@ -90,12 +91,12 @@ fn text(line: &[u8]) -> String {
 
 fn kind_text(kind: &Kind) -> String {
     match kind {
-        Kind::DeploymentStarted { deployment, group, revision, location, sequence, requested, .. } => {
+        Kind::DeploymentStarted { deployment, group, revision, label, location, sequence, requested, .. } => {
             let mut text = format!("{deployment} deployment of {group} started{}", by(requested));
             if let Some(sequence) = sequence {
                 let _ = write!(text, ", release {sequence}");
             }
-            let what = revision.map_or_else(|| location.clone(), |digest| digest.to_string());
+            let what = revision.map_or_else(|| location.clone(), |digest| revision_name(label.as_ref(), &digest));
             format!("{text}: {what}")
         }
         Kind::EventFinished { deployment, event, outcome, message } => {

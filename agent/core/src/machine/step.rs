@@ -232,6 +232,7 @@ impl Turn<'_> {
             deployment: deployment.id.clone(),
             group: request.key.clone(),
             revision: request.revision.digest,
+            label: request.revision.label.clone(),
             location: request.revision.location.clone(),
             sequence: request.sequence(),
             release_digest: request.purpose.release().and_then(|release| release.digest),

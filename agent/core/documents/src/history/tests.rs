@@ -46,6 +46,7 @@ fn every_kind_is_read_as_it_was_written() {
             deployment: deployment.clone(),
             group: group(),
             revision: Some(digest),
+            label: Some("1.4.2".parse().unwrap()),
             location: "s3://b/k".to_owned(),
             sequence: Some(u64::MAX),
             release_digest: None,

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::FileExistsBehavior;
 use crate::ids::{ApplicationName, GroupKey, GroupName, Sha256Digest, parsed};
+use crate::label::Message;
 use crate::limits::Limits;
 
 mod accept;
@@ -165,6 +166,9 @@ pub struct Release {
     pub expires: Option<Timestamp>,
     /// The revision that the group shall run.
     pub revision: Revision,
+    /// Why it was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
     /// The revision to which a fleet-wide rollback of this release returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Revision>,
@@ -204,6 +208,7 @@ impl Release {
             created: Timestamp::from_second(created.as_second()).unwrap_or(created),
             expires: None,
             revision,
+            message: None,
             previous: None,
             minimum_agent_version: None,
             policy: Policy::default(),

@@ -21,6 +21,7 @@ fn revision(content: &[u8]) -> Revision {
         version_id: None,
         content: Content { size: content.len() as u64, sha256 },
         bundle_type: BundleType::Tgz,
+        label: None,
     }
 }
 
@@ -82,6 +83,8 @@ fn a_release_is_read_as_it_was_sealed() {
         bundle_type: BundleType::Zip,
         ..revision(b"old")
     });
+    full.revision.label = Some("1.4.2".parse().unwrap());
+    full.message = Some("the summer sale".parse().unwrap());
     full.minimum_agent_version = Some(AGENT);
     full.policy = Policy {
         strategy: Strategy::Canary,
