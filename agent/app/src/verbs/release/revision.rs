@@ -62,7 +62,7 @@ async fn by_prefix(store: &AnyStore, text: &str) -> Result<Sha256Digest, Failure
     }
     let found = store.list(&revisions_key(), &prefix, 2).await.map_err(stores::failure)?;
     match found.as_slice() {
-        [one] => Ok(one.as_str().rsplit('/').next().unwrap_or_default().parse()?),
+        [one] => Ok(one.key.as_str().rsplit('/').next().unwrap_or_default().parse()?),
         [] => Err(Failure::say(ExitCode::NotFound, format!("the store holds no revision that begins with {prefix}"))
             .hint("push it first: hostler push DIR STORE")),
         _ => Err(Failure::say(ExitCode::Usage, format!("several revisions begin with {prefix}"))
