@@ -11,7 +11,8 @@ use hostler_core::values::{YEAR_SECONDS, duration};
 
 pub use codedeploy_agent::{AgentVerb, CodeDeployAgent, CodeDeployLocal};
 pub use publishing::{
-    KeyAlgorithm, KeygenArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs, SigningArgs,
+    KeyAlgorithm, KeygenArgs, ListArgs, NamingArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs,
+    SigningArgs,
 };
 
 /// What the general help ends with.
@@ -88,6 +89,10 @@ pub enum Verb {
     Migrate(MigrateArgs),
     /// Publish the revision that a deployment group shall run
     Release(ReleaseArgs),
+    /// Show which revisions were released, newest first
+    Releases(ListArgs),
+    /// Show the bundles of a store, newest first
+    Revisions(ListArgs),
     /// Add a signature to a proposed release, and publish it with the last one that is missing
     Sign(SignArgs),
     /// Make a pair of keys that signs releases

@@ -84,6 +84,39 @@ one_line!(
     Message, "message", 256, "must have at most 256 bytes"
 );
 
+/// Most bytes of a [`RevisionLabel`] that are read. Prevents: an arbitrary object in memory.
+pub const REVISION_LABEL_BYTES: usize = 4 << 10;
+
+/// What publishers call a bundle, as the store keeps it beside the bundle. Fields of later versions are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionLabel {
+    /// Version of this document: 1.
+    pub version: u32,
+    /// The label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    /// Why it was pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+}
+
+impl RevisionLabel {
+    /// A document of this version.
+    pub fn new(label: Option<Label>, message: Option<Message>) -> Self {
+        Self { version: 1, label, message }
+    }
+
+    /// What to store after a push: what its caller `given`, then what is stored, then the `default`. `None` if nothing
+    /// changes.
+    pub fn after(stored: Option<&Self>, given: Self, default: Option<Label>) -> Option<Self> {
+        let kept = |stored: &Self| (stored.label.clone(), stored.message.clone());
+        let (label, message) = stored.map(kept).unwrap_or_default();
+        let next = Self::new(given.label.or(label).or(default), given.message.or(message));
+        let is_empty = next.label.is_none() && next.message.is_none();
+        (!is_empty && Some(&next) != stored).then_some(next)
+    }
+}
+
 /// A revision for people: `1.4.2 (4d8271e2)`, and without a label `4d8271e2`.
 pub fn revision_name(label: Option<&Label>, digest: &Sha256Digest) -> String {
     match label {
@@ -110,6 +143,27 @@ mod tests {
         assert!("x".repeat(256).parse::<Message>().is_ok());
         let long = "x".repeat(100_000).parse::<Message>().unwrap_err().to_string();
         assert!(long.ends_with("must have at most 256 bytes") && long.len() < 400, "{long}");
+    }
+
+    #[test]
+    fn a_default_label_replaces_none_that_was_given() {
+        let of = |label: &str, message: &str| {
+            let text = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+            let label = text(label).map(|label| label.parse().unwrap());
+            RevisionLabel::new(label, text(message).map(|message| message.parse().unwrap()))
+        };
+        let after = |stored: Option<&RevisionLabel>, given, default: &str| {
+            RevisionLabel::after(stored, given, Some(default).filter(|d| !d.is_empty()).map(|d| d.parse().unwrap()))
+        };
+        assert_eq!(after(None, of("", ""), ""), None);
+        assert_eq!(after(None, of("", ""), "4d8271e"), Some(of("4d8271e", "")));
+        let stored = of("1.4.2", "sale");
+        assert_eq!(after(Some(&stored), of("", ""), "4d8271e"), None);
+        assert_eq!(after(Some(&stored), of("1.4.2", ""), ""), None, "nothing changes");
+        assert_eq!(after(Some(&stored), of("1.4.3", ""), "4d8271e"), Some(of("1.4.3", "sale")));
+        assert_eq!(after(Some(&stored), of("", "other"), ""), Some(of("1.4.2", "other")));
+        let later = r#"{"version":2,"label":"x","built_by":"ci"}"#;
+        assert_eq!(serde_json::from_str::<RevisionLabel>(later).unwrap().label, Some("x".parse().unwrap()));
     }
 
     #[test]

@@ -22,8 +22,9 @@ mod s3_location;
 mod tests;
 
 pub use layout::{
-    history_key, host_key, hosts_key, once_key, plan_key, proposal_key, release_key, report_key, revision_key,
-    revisions_key, signing_policy_key, unhealthy_key,
+    PastRelease, history_key, host_key, hosts_key, label_key, labels_key, once_key, past_release_key,
+    past_releases_key, plan_key, proposal_key, release_key, report_key, revision_key, revisions_key,
+    signing_policy_key, unhealthy_key,
 };
 pub use location::{HttpsLocation, InvalidLocation, Location, rewritten, without_secrets};
 pub use s3_location::{InvalidS3Location, S3Location};

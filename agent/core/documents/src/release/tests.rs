@@ -14,7 +14,7 @@ pub(super) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn revision(content: &[u8]) -> Revision {
+pub(super) fn revision(content: &[u8]) -> Revision {
     let sha256 = Sha256Digest::of(content);
     Revision {
         source: RevisionSource::Key(crate::store::revision_key(&sha256)),
@@ -44,7 +44,7 @@ fn parse_payload(payload: &str) -> Result<Document, ReleaseError> {
 }
 
 /// The manifest with one field changed (`None` removes it).
-fn with(field: &str, value: Option<serde_json::Value>) -> String {
+pub(super) fn with(field: &str, value: Option<serde_json::Value>) -> String {
     let mut manifest = serde_json::to_value(release(7)).unwrap();
     let mut at = &mut manifest;
     let (parents, last) = field.rsplit_once('.').unwrap_or(("", field));
@@ -59,7 +59,7 @@ fn with(field: &str, value: Option<serde_json::Value>) -> String {
     manifest.to_string()
 }
 
-fn refused(payload: &str) -> String {
+pub(super) fn refused(payload: &str) -> String {
     parse_payload(payload).map(|d| d.release).expect_err(payload).to_string()
 }
 
