@@ -49,7 +49,7 @@ fn interrupted(host: &Machine, interruptions: &[(&str, &str)]) {
         wait_for_mark(host, &format!("{name}.begun"));
         let shown = host.sh("systemctl status --no-pager hostler");
         assert!(
-            shown.contains("Status: \"app/hosts: deploying sha256:") && shown.contains("AfterInstall, wait.sh\""),
+            shown.contains("Status: \"app/hosts: deploying ") && shown.contains("AfterInstall, wait.sh\""),
             "{shown}"
         );
         let before = main_pid(host);

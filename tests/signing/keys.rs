@@ -27,7 +27,7 @@ fn without_keys_unsigned_is_followed_and_shown() {
     signed.release(&revision, &[]).with_code(0);
     signed.host.run_once().with_code(0);
     assert_eq!(signed.status()["signature"], "unsigned");
-    assert!(signed.host.hostler(&["status"]).with_code(0).out.contains("(unsigned)"));
+    assert!(signed.host.hostler(&["status"]).with_code(0).out.contains(", unsigned"));
     assert!(signed.host.hostler(&["history", "--json"]).with_code(0).out.contains(r#""signature":"unsigned""#));
     // Signatures that cannot be verified do not help, and the message says so.
     signed.write_bundle("v2");

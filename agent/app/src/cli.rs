@@ -17,7 +17,8 @@ pub use of_verbs::{command, parse};
 
 pub use codedeploy_agent::{AgentVerb, CodeDeployAgent, CodeDeployLocal};
 pub use publishing::{
-    InitArgs, KeyAlgorithm, KeygenArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs, SigningArgs,
+    InitArgs, KeyAlgorithm, KeygenArgs, ListArgs, NamingArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs,
+    SigningArgs,
 };
 
 /// What the general help ends with.
@@ -96,6 +97,10 @@ pub enum Verb {
     Migrate(MigrateArgs),
     /// Publish the revision that a deployment group shall run
     Release(ReleaseArgs),
+    /// Show which revisions were released, newest first
+    Releases(ListArgs),
+    /// Show the bundles of a store, newest first
+    Revisions(ListArgs),
     /// Add a signature to a proposed release, and publish it with the last one that is missing
     Sign(SignArgs),
     /// Make a pair of keys that signs releases

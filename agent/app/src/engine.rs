@@ -288,7 +288,7 @@ fn log_progress(progress: &Progress, state: &State) {
     let deployment = progress.deployment().as_str();
     match progress {
         Progress::Started { group, revision, asked_by, purpose, .. } => {
-            log::info!(hostler_event = "deployment-started", deployment, group:%, asked_by = asked_by.as_str(); "{} of {} started", purpose.noun(), revision.location);
+            log::info!(hostler_event = "deployment-started", deployment, group:%, asked_by = asked_by.as_str(); "{} of {group} started: {}", purpose.noun(), revision.name_and_place());
         }
         Progress::EventStarted { event, .. } => {
             log::info!(hostler_event = "event-started", deployment, event:%; "{event} started ({})", of(state, progress.deployment()));

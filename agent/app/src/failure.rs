@@ -58,6 +58,11 @@ impl Failure {
         self.error.is::<OutputClosed>()
     }
 
+    /// Whether a store did not execute a request.
+    pub fn is_store_error(&self) -> bool {
+        self.error.is::<StoreError>()
+    }
+
     /// Prints it on standard error.
     pub fn print(&self) {
         if self.is_output_closed() {

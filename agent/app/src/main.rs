@@ -12,6 +12,7 @@
 //! state_file access                          the state held or read; who reaches what is on the disk
 //! identity interrupted                       which host this is; what a process leaves in the middle
 //! signatures signing requests publication    whose signatures are needed; deployments by hand; a release on its way
+//! labels past_releases                       what bundles are called; what was released before
 //!      ^
 //! health work shipping cfn_signals           what effects do, and the tasks beside the engine
 //! host_report machine_events backups rollback_retry
@@ -52,10 +53,12 @@ mod health;
 mod host_report;
 mod identity;
 mod interrupted;
+mod labels;
 mod lifecycle;
 mod log_output;
 mod machine_events;
 mod output;
+mod past_releases;
 mod ports;
 mod progress;
 mod publication;

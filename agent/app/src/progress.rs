@@ -72,8 +72,7 @@ fn line(progress: &Progress) -> String {
         Progress::Started { deployment, group, revision, asked_by, purpose, returns_to, .. } => {
             let what = purpose.noun();
             let to = returns_to.as_ref().map_or_else(String::new, |to| format!(" to the revision of {to}"));
-            let digest = revision.digest.map_or_else(String::new, |d| format!("{d} from "));
-            format!("{what} {deployment} of {group}{to}: {digest}{} ({asked_by})\n", revision.location)
+            format!("{what} {deployment} of {group}{to}: {} ({asked_by})\n", revision.name_and_place())
         }
         Progress::EventStarted { .. } => String::new(),
         Progress::EventFinished { event, status, milliseconds, .. } => {

@@ -4,7 +4,9 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
 use hostler_core::machine::State;
 use hostler_core::release::{self, AgentVersion, Document, Envelope, NotEnough, Release, SigningPolicy, Trust};
-use hostler_core::store::{Condition, ETag, GetOutcome, Key, PutOutcome, Store, proposal_key, release_key};
+use hostler_core::store::{
+    Condition, ETag, GetOutcome, Key, PutOutcome, Store, past_release_key, proposal_key, release_key,
+};
 use hostler_host::signature;
 
 use crate::failure::{Failure, Outcome};
@@ -96,8 +98,30 @@ impl Publication {
     /// # Errors
     /// The store's error.
     pub async fn publish(&self, setup: &Setup, store: &impl Store, current: Option<&Current>) -> Result<bool, Failure> {
+        if let Some(current) = current {
+            self.keep(setup, store, current).await;
+        }
         let condition = current.map_or(Condition::IfAbsent, |current| Condition::IfMatch(&current.etag));
         self.put(setup, store, &release_key(&self.release.group_key()), condition).await
+    }
+
+    /// Keeps the release that this one replaces, for `releases` and `--previous`. Before it is replaced, because a
+    /// publisher may end at any moment. Nothing else depends on it, so a store that refuses it only costs a warning.
+    async fn keep(&self, setup: &Setup, store: &impl Store, current: &Current) {
+        let Document { envelope, release, digest } = &current.document;
+        // New keys may sign the same release again. What hosts would not follow is no release.
+        if current.trust.is_err() || envelope.payload() == self.envelope.payload() {
+            return;
+        }
+        let key = past_release_key(&release.group_key(), &release.past(digest));
+        let kept = match envelope.to_bytes(&setup.limits) {
+            Ok(bytes) => store.put(&key, &bytes, Condition::IfAbsent).await.map_err(stores::failure),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(failure) = kept {
+            let (sequence, why) = (release.sequence, failure.one_line());
+            output::notice(&format!("warning: release {sequence} will be missing in `hostler releases`: {why}"));
+        }
     }
 
     /// Writes the release beside the channel, over `known` or over any earlier proposal; `false` when another publisher
@@ -122,35 +146,62 @@ impl Publication {
         Ok(matches!(outcome, PutOutcome::Stored(_)))
     }
 
+    /// Says that nothing was published, because the release in the channel, which this is, is of the revision already.
+    ///
+    /// # Errors
+    /// When standard output is closed.
+    pub fn say_unchanged(&self, setup: &Setup, store: &impl Store) -> Outcome {
+        let release = &self.release;
+        if setup.json {
+            output::json(&self.json(store, false, false))?;
+        } else {
+            let (group, name) = (release.group_key(), release.revision.name());
+            output::text(&format!(
+                "release {} of {group} is of {name} already: nothing is published\n",
+                release.sequence
+            ))?;
+        }
+        Ok(ExitCode::Ok)
+    }
+
+    fn json(&self, store: &impl Store, proposed: bool, published: bool) -> serde_json::Value {
+        let release = &self.release;
+        let group = release.group_key();
+        let key = if proposed { proposal_key(&group) } else { release_key(&group) };
+        serde_json::json!({
+            "version": 1,
+            "sequence": release.sequence,
+            "application": release.application,
+            "group": release.group,
+            "revision": release.revision.content.sha256,
+            "label": release.revision.label,
+            "message": release.message,
+            "proposed": proposed,
+            "changed": published,
+            "signed": !self.envelope.signatures().is_empty(),
+            "signature": self.trust.as_ref().ok(),
+            "missing": self.trust.as_ref().err().map(ToString::to_string),
+            "location": store.location(&key),
+        })
+    }
+
     /// Prints the result; `named` is the store as the command line named it.
     ///
     /// # Errors
     /// When standard output is closed.
     pub fn say(&self, setup: &Setup, store: &impl Store, named: &str, proposed: bool) -> Outcome {
-        let release = &self.release;
-        let (group, digest) = (release.group_key(), release.revision.content.sha256);
-        let key = if proposed { proposal_key(&group) } else { release_key(&group) };
         if setup.json {
-            output::json(&serde_json::json!({
-                "version": 1,
-                "sequence": release.sequence,
-                "application": release.application,
-                "group": release.group,
-                "revision": digest,
-                "proposed": proposed,
-                "signed": !self.envelope.signatures().is_empty(),
-                "signature": self.trust.as_ref().ok(),
-                "missing": self.trust.as_ref().err().map(ToString::to_string),
-                "location": store.location(&key),
-            }))?;
+            output::json(&self.json(store, proposed, true))?;
             return Ok(ExitCode::Ok);
         }
+        let release = &self.release;
+        let (group, digest) = (release.group_key(), release.revision.content.sha256);
         let trust = match &self.trust {
             Ok(trust) => trust.to_string(),
             Err(missing) => missing.to_string(),
         };
         let what = if proposed { "proposed release" } else { "release" };
-        let mut text = format!("{what} {} of {group}: {digest} ({trust})\n", release.sequence);
+        let mut text = format!("{what} {} of {group}: {}, {trust}\n", release.sequence, release.revision.name());
         if proposed {
             text.push_str(&format!(
                 "no host follows it yet; the next signer runs: hostler sign {named} {digest} --application {} --group {} \

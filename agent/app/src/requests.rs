@@ -4,6 +4,7 @@ use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::Settings;
 use hostler_core::ids::GroupKey;
+use hostler_core::label::Label;
 use hostler_core::machine::state::{Policy, Purpose, Request, RollbackPolicy, Source};
 use hostler_core::store::Location;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct DeployRequest {
     pub no_cleanup: bool,
     /// Do not return to the last good revision.
     pub no_rollback: bool,
+    /// What to call the revision, unless the release document says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
     /// The signed release document that came with the bundle, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
@@ -63,11 +67,12 @@ pub fn deploy_request(
     policy: Policy,
     asked_by: String,
 ) -> Result<Request, Failure> {
-    let (revision, trust) = signatures::by_hand(setup, &wish.key, location(&wish.source), wish.release.as_deref())?;
+    let (mut revision, trust) = signatures::by_hand(setup, &wish.key, location(&wish.source), wish.release.as_deref())?;
     if revision.digest.is_some() && matches!(&wish.source, Source::Path { path } if path.is_dir()) {
         let message = "a directory has no digest that a release could name";
         return Err(Failure::say(ExitCode::Usage, message).hint("give the bundle file that was released"));
     }
+    revision.label = revision.label.or(wish.label);
     Ok(Request { revision, key: wish.key, purpose: Purpose::ByHand, asked_by, source: wish.source, trust, policy })
 }
 

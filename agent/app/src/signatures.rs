@@ -134,7 +134,7 @@ pub fn by_hand(
             let failure = Failure::say(ExitCode::VerificationFailed, message);
             return Err(failure.hint("give the bundle's release document with --release FILE"));
         }
-        return Ok((Revision { location, digest: None, size: None, bundle_type: None }, Trust::Unsigned));
+        return Ok((Revision { location, digest: None, size: None, bundle_type: None, label: None }, Trust::Unsigned));
     };
     let (document, trust) = open(text.as_bytes(), "the release document", &setup.limits, policy)?;
     let terms = Terms::by_hand(group, clock::now());
@@ -146,6 +146,7 @@ pub fn by_hand(
             digest: Some(revision.content.sha256),
             size: Some(revision.content.size),
             bundle_type: Some(revision.bundle_type),
+            label: revision.label.clone(),
         },
         trust,
     ))

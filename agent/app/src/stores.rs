@@ -16,8 +16,8 @@ use hostler_core::limits::Limits;
 use hostler_core::machine::event::{FailureKind, WorkFailure};
 use hostler_core::machine::state::Source;
 use hostler_core::store::{
-    Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Location, PutOutcome, S3Location, Store, StoreError,
-    StoreErrorKind, without_secrets,
+    Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Listed, Location, PutOutcome, S3Location, Store,
+    StoreError, StoreErrorKind, without_secrets,
 };
 use hostler_host::store_dir::DirectoryStore;
 
@@ -282,10 +282,17 @@ impl Store for AnyStore {
         }
     }
 
-    async fn list(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
+    async fn list(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Listed>, StoreError> {
         match self {
             Self::Directory(store) => store.list(directory, prefix, at_most).await,
             Self::S3(store) => store.list(directory, prefix, at_most).await,
+        }
+    }
+
+    async fn directories(&self, below: Option<&Key>, at_most: usize) -> Result<Vec<Key>, StoreError> {
+        match self {
+            Self::Directory(store) => store.directories(below, at_most).await,
+            Self::S3(store) => store.directories(below, at_most).await,
         }
     }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use hostler_core::config::settings::DownloadSettings;
 use hostler_core::limits::Limits;
 use hostler_core::store::{
-    Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, PutOutcome, S3Location, Store, StoreError, StoreErrorKind,
+    Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Listed, PutOutcome, S3Location, Store, StoreError,
+    StoreErrorKind,
 };
 
 use crate::clients::Clients;
@@ -20,6 +21,7 @@ mod bucket;
 mod conditions;
 mod deadline;
 pub(crate) mod download;
+mod list;
 mod look;
 mod object;
 mod upload;
@@ -136,31 +138,6 @@ impl S3Store {
         Ok(GetOutcome::Found { bytes, etag })
     }
 
-    async fn list_now(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
-        let (below, mut keys, mut from) = (self.key(directory), Vec::new(), None::<String>);
-        loop {
-            let page = async |client: aws_sdk_s3::Client| {
-                let list = client.list_objects_v2().bucket(&self.bucket.name).prefix(format!("{below}/{prefix}"));
-                let list = list.delimiter("/").max_keys(i32::try_from(at_most).unwrap_or(1000).min(1000));
-                let sent = list.set_continuation_token(from.clone()).send().await;
-                sent.map_err(|e| Fault::of(e, "s3:ListBucket"))
-            };
-            let page = self.bucket.call(page).await.map_err(|fault| self.failed("list", directory, fault))?;
-            let names = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
-            // A name that is no key was not put here by a store.
-            keys.extend(names.filter_map(|name| {
-                let name = name.strip_prefix(&below)?.strip_prefix('/')?;
-                format!("{directory}/{name}").parse::<Key>().ok()
-            }));
-            from = page.next_continuation_token;
-            if from.is_none() || keys.len() >= at_most {
-                keys.sort();
-                keys.truncate(at_most);
-                return Ok(keys);
-            }
-        }
-    }
-
     async fn delete_now(&self, key: &Key, known: Option<&ETag>) -> Result<DeleteOutcome, StoreError> {
         // S3 does not say whether there was anything to delete.
         let Some(facts) = self.object(key).facts().await? else { return Ok(DeleteOutcome::NotFound) };
@@ -223,8 +200,13 @@ impl Store for S3Store {
         self.object(key).head(count).await
     }
 
-    async fn list(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
+    async fn list(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Listed>, StoreError> {
         in_time("list", || self.place(directory), self.list_now(directory, prefix, at_most)).await
+    }
+
+    async fn directories(&self, below: Option<&Key>, at_most: usize) -> Result<Vec<Key>, StoreError> {
+        let place = || below.map_or_else(|| self.name(), |key| self.place(key));
+        in_time("list", place, self.directories_now(below, at_most)).await
     }
 
     async fn delete(&self, key: &Key, known: Option<&ETag>) -> Result<DeleteOutcome, StoreError> {

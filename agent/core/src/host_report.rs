@@ -8,6 +8,7 @@ mod others;
 
 use crate::health::{Colour, HealthReport};
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::label::Label;
 use crate::lifecycle::InstanceState;
 use crate::machine::state::{Group, State};
 use crate::retry::jittered_ms;
@@ -86,6 +87,9 @@ pub struct ReportContent {
     pub since_ms: Option<u64>,
     /// SHA-256 of the bundle whose files are on the host.
     pub revision: Option<Sha256Digest>,
+    /// What its publisher calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
     /// Sequence of the release that asked for it.
     pub sequence: Option<u64>,
     /// The deployment that put it there.
@@ -115,6 +119,7 @@ impl ReportContent {
             held: group.is_some_and(|group| group.following.hold().is_some()),
             since_ms: group.and_then(since_ms),
             revision: installed.and_then(|installed| installed.revision.digest),
+            label: installed.and_then(|installed| installed.revision.label.clone()),
             sequence: installed.and_then(|installed| installed.sequence),
             deployment: installed.map(|installed| installed.deployment.clone()),
             health: health.map(|report| report.colour),

@@ -9,6 +9,7 @@ use crate::event_order::LifecycleEvent;
 use crate::health::{Colour, HealthReport};
 use crate::history::DeploymentPurpose;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::label::Label;
 use crate::lifecycle::Lifecycle;
 use crate::machine::event::Work;
 use crate::machine::state::{
@@ -187,6 +188,12 @@ pub struct Earlier {
     pub deployment: DeploymentId,
     /// SHA-256 of the bundle; `None` for a directory.
     pub revision: Option<Sha256Digest>,
+    /// What the revision's publisher calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    /// The revision for people.
+    #[serde(default)]
+    pub name: String,
     /// Where the bundle came from.
     pub location: String,
     /// When the deployment ended, milliseconds since 1970.
@@ -199,6 +206,8 @@ impl From<&Deployment> for Earlier {
         Self {
             deployment: deployment.id.clone(),
             revision: revision.digest,
+            label: revision.label.clone(),
+            name: revision.name(),
             location: revision.location.clone(),
             at_ms: deployment.finished_ms,
         }
@@ -224,6 +233,9 @@ pub struct DeploymentStatus {
     pub location: String,
     /// SHA-256 of the bundle.
     pub revision: Option<Sha256Digest>,
+    /// What the revision's publisher calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
     /// Sequence of the release.
     pub sequence: Option<u64>,
     /// Which keys signed it, if any.
@@ -335,6 +347,7 @@ pub fn deployment_status(deployment: &Deployment, now_ms: u64) -> DeploymentStat
         asked_by: request.asked_by.clone(),
         location: request.revision.location.clone(),
         revision: request.revision.digest,
+        label: request.revision.label.clone(),
         sequence: request.sequence(),
         signature: request.trust.clone(),
         started_ms: deployment.started_ms,

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! clock users mounts programs firmware inspect memory         what the system says of itself
-//! login_environment path_bytes group_directory
+//! login_environment path_bytes group_directory git
 //! atomic regular                                              single files
 //! socket notify journal power ignored init health_listener    what systemd, process 1 and neighbours expect
 //!      ^
@@ -29,6 +29,7 @@ pub mod atomic;
 pub mod clock;
 pub mod codedeploy_agent;
 pub mod firmware;
+pub mod git;
 pub mod group_directory;
 pub mod health_listener;
 pub mod history_file;

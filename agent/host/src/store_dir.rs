@@ -20,12 +20,13 @@ use std::sync::Arc;
 
 use hostler_core::ids::Sha256Digest;
 use hostler_core::store::{
-    Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, PutOutcome, Store, StoreError, StoreErrorKind,
+    Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Listed, PutOutcome, Store, StoreError, StoreErrorKind,
 };
 use sha2::{Digest, Sha256};
 
 use crate::atomic::AtomicError;
 
+mod list;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -93,9 +94,13 @@ impl DirectoryStore {
     }
 
     fn failed<'a>(&'a self, operation: &'static str, key: &'a Key) -> impl Fn(io::Error) -> StoreError + 'a {
+        self.failed_at(operation, self.location(key))
+    }
+
+    fn failed_at(&self, operation: &'static str, location: String) -> impl Fn(io::Error) -> StoreError + use<> {
         move |e| StoreError {
             operation,
-            location: self.location(key),
+            location: location.clone(),
             kind: kind_of(&e),
             problem: problem_of(&e).to_owned(),
             request_ids: Vec::new(),
@@ -179,28 +184,6 @@ impl DirectoryStore {
         Ok(Some((bytes, size)))
     }
 
-    fn list_now(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
-        let entries = match std::fs::read_dir(self.path(directory)) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == ErrorKind::NotFound || e.kind() == ErrorKind::NotADirectory => {
-                self.check_root()?;
-                return Ok(Vec::new());
-            }
-            Err(e) => return Err(self.failed("list", directory)(e)),
-        };
-        let mut keys = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(self.failed("list", directory))?;
-            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-            let name = entry.file_name().into_string().ok().filter(|name| is_file && name.starts_with(prefix));
-            // A name that is no key was not put here by a store.
-            keys.extend(name.and_then(|name| format!("{directory}/{name}").parse::<Key>().ok()));
-        }
-        keys.sort();
-        keys.truncate(at_most);
-        Ok(keys)
-    }
-
     /// Runs file work where it may block.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -209,16 +192,19 @@ impl DirectoryStore {
         work: impl FnOnce(&Self, &Key) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (store, owned_key) = (self.clone(), key.clone());
-        tokio::task::spawn_blocking(move || work(&store, &owned_key)).await.unwrap_or_else(|e| {
-            Err(StoreError {
-                operation,
-                location: self.location(key),
-                kind: StoreErrorKind::Transient,
-                problem: "the work was broken off".to_owned(),
-                request_ids: Vec::new(),
-                source: Some(e.into()),
-            })
-        })
+        let done = tokio::task::spawn_blocking(move || work(&store, &owned_key)).await;
+        done.unwrap_or_else(|e| Err(self.broken_off(operation, self.location(key), e)))
+    }
+
+    fn broken_off(&self, operation: &'static str, location: String, error: tokio::task::JoinError) -> StoreError {
+        StoreError {
+            operation,
+            location,
+            kind: StoreErrorKind::Transient,
+            problem: "the work was broken off".to_owned(),
+            request_ids: Vec::new(),
+            source: Some(error.into()),
+        }
     }
 }
 
@@ -257,9 +243,15 @@ impl Store for DirectoryStore {
         self.blocking("look at", key, move |store, key| store.head_now(key, count)).await
     }
 
-    async fn list(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Key>, StoreError> {
+    async fn list(&self, directory: &Key, prefix: &str, at_most: usize) -> Result<Vec<Listed>, StoreError> {
         let prefix = prefix.to_owned();
         self.blocking("list", directory, move |store, key| store.list_now(key, &prefix, at_most)).await
+    }
+
+    async fn directories(&self, below: Option<&Key>, at_most: usize) -> Result<Vec<Key>, StoreError> {
+        let (store, below) = (self.clone(), below.cloned());
+        let listed = tokio::task::spawn_blocking(move || store.directories_now(below.as_ref(), at_most)).await;
+        listed.unwrap_or_else(|e| Err(self.broken_off("list", self.root.display().to_string(), e)))
     }
 
     async fn delete(&self, key: &Key, known: Option<&ETag>) -> Result<DeleteOutcome, StoreError> {

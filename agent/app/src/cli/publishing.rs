@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use hostler_core::label::{Label, Message};
 use hostler_core::release::AgentVersion;
 
 use super::{FileExists, seconds};
@@ -54,6 +55,34 @@ pub struct PushArgs {
     /// Form of the bundle
     #[arg(short = 't', long = "type", value_enum, default_value = "tgz")]
     pub bundle_type: PackType,
+    /// What people call the revision
+    #[command(flatten)]
+    pub naming: NamingArgs,
+}
+
+/// What people call a revision, and why it was published.
+#[derive(Debug, Args)]
+pub struct NamingArgs {
+    /// What to call the revision, for example a version: at most 64 bytes [default: the git commit of the pushed directory;
+    /// for `release` what `push` stored]
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<Label>,
+    /// Leave the label out
+    #[arg(long, conflicts_with = "label")]
+    pub no_label: bool,
+    /// Why it is published: at most 256 bytes [default for `release`: what `push` stored]
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<Message>,
+}
+
+/// Flags of `releases` and `revisions`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
+    pub store: String,
+    /// Show the newest so many
+    #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
+    pub newest: usize,
 }
 
 /// Flags of `release`.
@@ -64,7 +93,17 @@ pub struct ReleaseArgs {
     /// The revision that `push` printed: sha256:… (a unique beginning is enough); or a bundle that others have put there:
     /// s3://BUCKET/KEY[?versionId=ID], https://HOST/PATH, a file in a directory store, or a file that every host has:
     /// file:///PATH
-    pub revision: String,
+    #[arg(required_unless_present = "previous")]
+    pub revision: Option<String>,
+    /// Go back: publish the revision that the release in the channel replaced
+    #[arg(long, conflicts_with = "revision")]
+    pub previous: bool,
+    /// Publish nothing if the release in the channel is of this revision already
+    #[arg(long)]
+    pub if_changed: bool,
+    /// What people call the revision
+    #[command(flatten)]
+    pub naming: NamingArgs,
     /// Publish a bundle that others have put there although its appspec is wrong
     #[arg(long)]
     pub no_validate: bool,

@@ -179,7 +179,7 @@ impl StateStore for MemoryWriter {
 }
 
 fn revision() -> Revision {
-    Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None }
+    Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None, label: None }
 }
 
 /// The group `web/NAME`.

@@ -138,7 +138,8 @@ impl Places for Aws {
         for group in &setup.settings.groups {
             let Some(channel) = &group.channel else { continue };
             let store = setup.stores.open(channel)?;
-            let keys = store.list(&hosts_key(&group.key), "", MOST_DOCUMENTS).await.map_err(stores::failure)?;
+            let listed = store.list(&hosts_key(&group.key), "", MOST_DOCUMENTS).await.map_err(stores::failure)?;
+            let keys: Vec<Key> = listed.into_iter().map(|object| object.key).collect();
             documents.retain(|(of, key), _| {
                 of != channel || keys.contains(key) || !key.as_str().starts_with(hosts_key(&group.key).as_str())
             });

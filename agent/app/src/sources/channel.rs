@@ -177,6 +177,7 @@ fn request(
             digest: Some(release.revision.content.sha256),
             size: Some(release.revision.content.size),
             bundle_type: Some(release.revision.bundle_type),
+            label: release.revision.label.clone(),
         },
         source,
         trust,

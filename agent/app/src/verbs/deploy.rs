@@ -10,7 +10,7 @@ use hostler_core::machine::Event;
 use hostler_core::machine::state::Source;
 use hostler_core::release::stored_bytes;
 use hostler_core::store::Location;
-use hostler_host::{regular, users};
+use hostler_host::{git, regular, users};
 
 use crate::cli::{DeployArgs, Shared};
 use crate::control::ControlRequest;
@@ -22,9 +22,15 @@ use crate::stores;
 
 pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     let setup = Arc::new(Setup::for_asking(shared)?);
+    let source = source(&super::given::place(arguments.what)?)?;
+    let label = match &source {
+        Source::Path { path } if path.is_dir() => git::commit_label(path),
+        _ => None,
+    };
     let wish = DeployRequest {
         key: group(&setup, shared)?,
-        source: source(&super::given::place(arguments.what)?)?,
+        source,
+        label,
         file_exists_behavior: arguments.file_exists_behavior.map(Into::into),
         appspec_name: arguments.appspec_filename,
         ignore_application_stop_failures: arguments.ignore_application_stop_failures,

@@ -14,9 +14,11 @@ mod man_pages;
 mod plan;
 mod push;
 mod release;
+mod releases;
 mod reload;
 mod remove;
 mod resume;
+mod revisions;
 mod rollback;
 mod rotate_keys;
 mod run;
@@ -25,6 +27,7 @@ mod sign;
 mod signal;
 mod status;
 mod stop;
+mod store_groups;
 mod validate;
 
 use std::sync::Arc;
@@ -110,6 +113,8 @@ fn carry_out(cli: Cli) -> Outcome {
         Verb::Push(arguments) => push::run(&shared, &arguments),
         Verb::Migrate(arguments) => migrate::run(&shared, &arguments),
         Verb::Release(arguments) => release::run(&shared, &arguments),
+        Verb::Releases(arguments) => releases::run(&shared, &arguments),
+        Verb::Revisions(arguments) => revisions::run(&shared, &arguments),
         Verb::Sign(arguments) => sign::run(&shared, &arguments),
         Verb::Keygen(arguments) => keygen::run(&shared, &arguments),
         Verb::RotateKeys(arguments) => rotate_keys::run(&shared, &arguments),

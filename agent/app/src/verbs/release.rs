@@ -7,14 +7,16 @@ use hostler_aws::store_s3::check_conditions;
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::Sha256Digest;
+use hostler_core::label::Message;
 use hostler_core::machine::State;
-use hostler_core::release::{self, LONGEST_JUMP, Release};
+use hostler_core::release::{self, Document, LONGEST_JUMP, Release, Revision};
 use hostler_core::traffic::common_misfit;
 use hostler_host::clock;
 use jiff::SignedDuration;
 
 use crate::cli::{FileExists, ReleaseArgs, Shared};
 use crate::failure::{Failure, Outcome};
+use crate::labels;
 use crate::output;
 use crate::publication::{self, Current, Publication};
 use crate::setup::Setup;
@@ -32,6 +34,7 @@ impl From<FileExists> for FileExistsBehavior {
     }
 }
 
+mod previous;
 mod revision;
 
 /// The most tries after lost races with other publishers.
@@ -50,7 +53,10 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
             check_conditions(store, &nonce).await.map_err(stores::failure)?;
         }
         let signers = signing::signers(&setup, &arguments.signing).await?;
-        let revision = revision::find(&setup, &store, &arguments.revision, !arguments.no_validate).await?;
+        let named = match &arguments.revision {
+            Some(text) => Some(wanted(&setup, &store, text, arguments).await?),
+            None => None,
+        };
         for _ in 0..ATTEMPTS {
             // The keys are read before the release: a rotation changes the release afterwards.
             let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
@@ -61,9 +67,22 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
                 (None, Some(current)) => current.document.release.key_policy,
                 (None, None) => 1,
             };
+            let wanted = match &named {
+                Some(wanted) => wanted.clone(),
+                None => previous::find(&setup, &store, &key, current.as_ref(), policy.as_ref(), arguments).await?,
+            };
+            let same = current.as_ref().filter(|current| is_of(current, &wanted.revision));
+            if let Some(current) = same.filter(|_| arguments.if_changed) {
+                let Document { envelope, release, .. } = current.document.clone();
+                return Publication::new(release, envelope, policy.as_ref()).say_unchanged(&setup, &store);
+            }
             let sequence = next_sequence(arguments, current.as_ref(), key_policy)?;
-            let mut release = Release::new(key.clone(), sequence, clock::now(), revision.clone());
+            if let Some(current) = same {
+                say_same(sequence, current);
+            }
+            let mut release = Release::new(key.clone(), sequence, clock::now(), wanted.revision);
             release.key_policy = key_policy;
+            release.message = wanted.message;
             release.store = arguments.bind_store.then(|| store.name());
             let release = with_terms(release, arguments, current.as_ref());
             let mut envelope = release.seal(&setup.limits)?;
@@ -84,6 +103,37 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
         }
         Err(publication::always_overtaken(&key))
     })
+}
+
+/// A revision to release, with the message that goes with it.
+#[derive(Debug, Clone)]
+struct Wanted {
+    revision: Revision,
+    message: Option<Message>,
+}
+
+/// The revision that the command line names, as its publisher calls it.
+async fn wanted(setup: &Setup, store: &AnyStore, text: &str, arguments: &ReleaseArgs) -> Result<Wanted, Failure> {
+    let naming = &arguments.naming;
+    let mut revision = revision::find(setup, store, text, !arguments.no_validate).await?;
+    let is_known = naming.message.is_some() && (naming.label.is_some() || naming.no_label);
+    let stored = if is_known { None } else { labels::find(store, &revision.content.sha256).await };
+    let (label, message) = stored.map(|stored| (stored.label, stored.message)).unwrap_or_default();
+    revision.label = naming.label.clone().or(label.filter(|_| !naming.no_label));
+    Ok(Wanted { revision, message: naming.message.clone().or(message) })
+}
+
+/// Whether hosts follow a release of this revision already.
+fn is_of(current: &Current, revision: &Revision) -> bool {
+    current.trust.is_ok() && current.document.release.revision.content.sha256 == revision.content.sha256
+}
+
+fn say_same(sequence: u64, current: &Current) {
+    output::notice(&format!(
+        "release {sequence} is of the same revision as release {}: every host runs its hooks again (--if-changed publishes \
+         nothing then)",
+        current.document.release.sequence
+    ));
 }
 
 /// Warns about the hosts that leave service for the release. It never refuses the release: the traffic settings are on
@@ -122,7 +172,11 @@ fn next_sequence(arguments: &ReleaseArgs, current: Option<&Current>, key_policy:
 
 fn with_terms(mut release: Release, arguments: &ReleaseArgs, current: Option<&Current>) -> Release {
     // A rollback must not lead to a release that was slipped in without a signature.
-    release.previous = current.filter(|c| c.trust.is_ok()).map(|c| c.document.release.revision.clone());
+    let previous = current.filter(|c| c.trust.is_ok()).and_then(|c| c.document.release.before(&release.revision));
+    release.previous = previous.map(|previous| match arguments.naming.no_label {
+        true => Revision { label: None, ..previous },
+        false => previous,
+    });
     release.expires = arguments
         .expires_in
         .and_then(|seconds| i64::try_from(seconds).ok())

@@ -195,9 +195,8 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_fol
         );
     }
     if let Some(installed) = &group.installed {
-        let what = installed.revision.digest.map_or_else(|| installed.revision.location.clone(), |d| d.to_string());
         let since = clock::local_time(installed.at_ms);
-        let _ = writeln!(text, "  installed: {what} ({})", group.signature);
+        let _ = writeln!(text, "  installed: {}, {}", installed.revision.name(), group.signature);
         let _ = writeln!(
             text,
             "             since {since} by {}, from {}",
@@ -210,8 +209,7 @@ fn group_text(text: &mut String, group: &GroupStatus, interrupted: bool, not_fol
     }
     match (&group.installed, &group.last_good) {
         (Some(installed), Some(good)) if installed.deployment != good.deployment => {
-            let what = good.revision.digest.map_or_else(|| good.revision.location.clone(), |d| d.to_string());
-            let _ = writeln!(text, "  last good: {what} ({})", good.deployment);
+            let _ = writeln!(text, "  last good: {}, {}", good.revision.name(), good.deployment);
         }
         _ => {}
     }
@@ -280,8 +278,7 @@ const SHOWN_EARLIER: usize = 5;
 fn earlier_text(text: &mut String, group: &GroupStatus) {
     for (number, earlier) in group.earlier.iter().take(SHOWN_EARLIER).enumerate() {
         let label = if number == 0 { "earlier:" } else { "" };
-        let what = earlier.revision.map_or_else(|| earlier.location.clone(), |digest| digest.to_string());
-        let _ = writeln!(text, "  {label:<10} {what} ({})", earlier.deployment);
+        let _ = writeln!(text, "  {label:<10} {}, {}", earlier.name, earlier.deployment);
     }
 }
 

@@ -241,7 +241,13 @@ impl Host {
             purpose: Purpose::ByHand,
             asked_by: "test".to_owned(),
             source: Source::Path { path: "/the/double/does/not/read/it".into() },
-            revision: Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None },
+            revision: Revision {
+                location: "test".to_owned(),
+                digest: None,
+                size: None,
+                bundle_type: None,
+                label: None,
+            },
             trust: Default::default(),
             policy: Policy { cleanup: true, ..Policy::default() },
         };

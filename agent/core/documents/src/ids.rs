@@ -242,6 +242,11 @@ impl Sha256Digest {
     pub fn hex(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.0)
     }
+
+    /// The first 8 hexadecimal digits, by which people tell the digests of one store apart.
+    pub fn short(&self) -> String {
+        self.hex().chars().take(8).collect()
+    }
 }
 
 impl FromStr for Sha256Digest {

@@ -5,7 +5,8 @@
 //! ids limits text shared_path       the words; errors in words, and how values are written
 //! path_rule elf health_check error_chain values
 //!        ^
-//! bundle hook store yaml            what is made of them: listings, runs of hooks, places, nodes with positions
+//! bundle hook label store yaml      what is made of them: listings, runs of hooks, names of revisions, places, nodes
+//!                                   with positions
 //!        ^
 //! appspec                           a document: text in, meaning or diagnostics out
 //! flat_yaml                         other programs' files of one level: text in, values as they are written out
@@ -29,6 +30,7 @@ pub mod health_check;
 pub mod history;
 pub mod hook;
 pub mod ids;
+pub mod label;
 pub mod limits;
 pub mod path_rule;
 pub mod plan;

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::os::fd::BorrowedFd;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{GroupKey, InvalidId, Sha256Digest};
@@ -21,8 +22,9 @@ mod s3_location;
 mod tests;
 
 pub use layout::{
-    history_key, host_key, hosts_key, once_key, plan_key, proposal_key, release_key, report_key, revision_key,
-    revisions_key, signing_policy_key, unhealthy_key,
+    PastRelease, history_key, host_key, hosts_key, label_key, labels_key, once_key, past_release_key,
+    past_releases_key, plan_key, proposal_key, release_key, report_key, revision_key, revisions_key,
+    signing_policy_key, unhealthy_key,
 };
 pub use location::{HttpsLocation, InvalidLocation, Location, rewritten, without_secrets};
 pub use s3_location::{InvalidS3Location, S3Location};
@@ -178,6 +180,17 @@ pub struct Content {
     pub sha256: Sha256Digest,
 }
 
+/// An object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: Key,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written, by the store's clock; `None` if the store does not say.
+    pub modified: Option<Timestamp>,
+}
+
 /// The kind of a failure: decides whether to try again, and how to report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
@@ -293,8 +306,8 @@ pub trait Store: Send + Sync {
     /// Any error of the store.
     fn head(&self, key: &Key, count: usize) -> impl Future<Output = Result<Option<(Vec<u8>, u64)>, StoreError>> + Send;
 
-    /// The keys that are `directory`, a slash and a name that begins with `prefix`, in order, at most `at_most` of
-    /// them.
+    /// The objects whose keys are `directory`, a slash and a name that begins with `prefix`, in the order of their
+    /// keys, at most `at_most` of them.
     ///
     /// # Errors
     /// Any error of the store.
@@ -302,6 +315,17 @@ pub trait Store: Send + Sync {
         &self,
         directory: &Key,
         prefix: &str,
+        at_most: usize,
+    ) -> impl Future<Output = Result<Vec<Listed>, StoreError>> + Send;
+
+    /// The keys one level below `below`, or at the top of the store, that have objects below them; in order, at most
+    /// `at_most` of them. A directory of a file system may be empty.
+    ///
+    /// # Errors
+    /// Any error of the store.
+    fn directories(
+        &self,
+        below: Option<&Key>,
         at_most: usize,
     ) -> impl Future<Output = Result<Vec<Key>, StoreError>> + Send;
 

@@ -239,6 +239,7 @@ impl Turn<'_> {
             group: request.key.clone(),
             purpose: Some(purpose),
             revision: request.revision.digest,
+            label: request.revision.label.clone(),
             location: request.revision.location.clone(),
             sequence: request.sequence(),
             release_digest: request.purpose.release().and_then(|release| release.digest),

@@ -3,7 +3,7 @@
 use super::{Condition, Health, condition, deployment_status};
 use crate::health::HealthReport;
 use crate::lifecycle::{InstanceState, Lifecycle, Notice};
-use crate::machine::state::{Deployment, Group, Revision, State};
+use crate::machine::state::{Deployment, Group, State};
 use crate::machine::{again_at_ms, instance_state};
 
 /// Groups that [`one_line`] names one by one.
@@ -83,7 +83,7 @@ fn unhealthy_line(report: &HealthReport) -> String {
 
 fn group_line(condition: Condition, group: &Group) -> String {
     let key = &group.key;
-    let serves = || group.installed.as_ref().map_or_else(|| "nothing".to_owned(), |i| short_name(&i.revision));
+    let serves = || group.installed.as_ref().map_or_else(|| "nothing".to_owned(), |i| i.revision.name());
     match (condition, &group.active, group.finished.last()) {
         (_, Some(Deployment { not_undone: Some(not_undone), .. }), _) => format!("{key}: {not_undone}"),
         (_, Some(active), _) => {
@@ -91,7 +91,7 @@ fn group_line(condition: Condition, group: &Group) -> String {
             let waits = if active.waits_for_command() { ": waits for the service's next command" } else { "" };
             let event = shown.event.map_or_else(|| waits.to_owned(), |event| format!(": {event}"));
             let script = shown.script.map_or_else(String::new, |script| format!(", {script}"));
-            format!("{key}: deploying {} ({}){event}{script}", short_name(&active.request.revision), active.id)
+            format!("{key}: deploying {} as {}{event}{script}", active.request.revision.name(), active.id)
         }
         (Condition::Failed, None, Some(last)) => {
             let event = last.failure.as_ref().map_or_else(String::new, |failure| format!(" in {}", failure.event));
@@ -99,13 +99,5 @@ fn group_line(condition: Condition, group: &Group) -> String {
             format!("{key}: {} failed{event}{again}; {} is installed", last.id, serves())
         }
         (condition, None, _) => format!("{key}: {}, {}", condition.word(), serves()),
-    }
-}
-
-/// A short name for a revision: the digest's beginning, or the place if there is no digest.
-fn short_name(revision: &Revision) -> String {
-    match revision.digest {
-        Some(digest) => format!("sha256:{}", digest.hex().chars().take(12).collect::<String>()),
-        None => revision.location.clone(),
     }
 }

@@ -84,7 +84,13 @@ fn request(group: &str, number: u64) -> Request {
         purpose: Purpose::ByHand,
         asked_by: "test".to_owned(),
         source: Source::Path { path: "/bundle".into() },
-        revision: Revision { location: "/bundle".into(), digest: Some(content), size: None, bundle_type: None },
+        revision: Revision {
+            location: "/bundle".into(),
+            digest: Some(content),
+            size: None,
+            bundle_type: None,
+            label: None,
+        },
         trust: Default::default(),
         policy: Policy::default(),
     }
@@ -96,19 +102,19 @@ fn one_line_says_what_goes_on_and_what_is_wrong_before_what_is_good() {
     let line = |host: &Host| one_line(&host.state, &Health::new());
     assert_eq!(line(&host), "nothing was deployed on this host");
     host.deploy("a", 1);
-    assert_eq!(line(&host), "web/a: deploying sha256:7c9fa136d441 (d-a1): DownloadBundle");
+    assert_eq!(line(&host), "web/a: deploying 7c9fa136 as d-a1: DownloadBundle");
     host.install(false);
-    assert_eq!(line(&host), "web/a: good, sha256:7c9fa136d441");
+    assert_eq!(line(&host), "web/a: good, 7c9fa136");
     host.deploy("b", 2);
     host.install(true);
-    assert_eq!(line(&host), "web/b: d-b2 failed in Install; nothing is installed; web/a: good, sha256:7c9fa136d441");
+    assert_eq!(line(&host), "web/b: d-b2 failed in Install; nothing is installed; web/a: good, 7c9fa136");
     for group in ["c", "d"] {
         host.deploy(group, 1);
         host.install(false);
     }
     host.deploy("d", 3);
-    let begin = "web/d: deploying sha256:35be322d094f (d-d3): DownloadBundle; web/b: d-b2 failed in Install; ";
-    assert_eq!(line(&host), format!("{begin}nothing is installed; web/a: good, sha256:7c9fa136d441; 1 more"));
+    let begin = "web/d: deploying 35be322d as d-d3: DownloadBundle; web/b: d-b2 failed in Install; ";
+    assert_eq!(line(&host), format!("{begin}nothing is installed; web/a: good, 7c9fa136; 1 more"));
 }
 
 #[test]
@@ -135,7 +141,7 @@ fn a_rollback_shows_the_failure_that_it_made_good() {
     let shown = status(&host.state, None, 0).groups.remove(0);
     assert_eq!(shown.condition, Condition::RolledBack);
     assert_eq!(shown.failed.unwrap().failure.unwrap().message, "no");
-    assert_eq!(one_line(&host.state, &Health::new()), "web/a: rolled back, sha256:7c9fa136d441");
+    assert_eq!(one_line(&host.state, &Health::new()), "web/a: rolled back, 7c9fa136");
 }
 
 #[test]
@@ -207,4 +213,31 @@ fn an_install_that_cannot_be_undone_yet_is_said_everywhere() {
     let document = serde_json::to_value(&shown).unwrap();
     assert_eq!(document["groups"][0]["condition"], "not_undone");
     assert_eq!(document["groups"][0]["not_undone"]["why"], "/srv is read-only");
+}
+
+#[test]
+fn a_label_is_shown_before_the_digest_as_long_as_its_revision_is_known() {
+    let mut host = Host::new();
+    let plain = request("a", 1);
+    let revision = Revision { label: Some("1.4.2".parse().unwrap()), ..plain.revision.clone() };
+    let request = Box::new(Request { revision: revision.clone(), ..plain });
+    host.take(Event::Deploy { id: "d-a1".parse().unwrap(), request });
+    assert_eq!(one_line(&host.state, &Health::new()), "web/a: deploying 1.4.2 (7c9fa136) as d-a1: DownloadBundle");
+    host.install(false);
+    assert_eq!(one_line(&host.state, &Health::new()), "web/a: good, 1.4.2 (7c9fa136)");
+    host.deploy("a", 2);
+    host.install(false);
+    let shown = status(&host.state, None, 0).groups.remove(0);
+    assert_eq!((shown.earlier[0].name.as_str(), &shown.earlier[0].label), ("1.4.2 (7c9fa136)", &revision.label));
+    assert_eq!(shown.last.unwrap().label, None);
+    assert_eq!(revision.name_and_place(), "1.4.2 (7c9fa136) from /bundle");
+    assert_eq!(Revision { digest: None, ..revision }.name_and_place(), "1.4.2 (/bundle)");
+}
+
+#[test]
+fn a_revision_of_an_older_state_has_no_label() {
+    let revision = request("a", 1).revision;
+    let written = serde_json::to_value(&revision).unwrap();
+    assert!(written.get("label").is_none(), "{written}");
+    assert_eq!(serde_json::from_value::<Revision>(written).unwrap(), revision);
 }

@@ -102,11 +102,19 @@ fn heads_and_names_can_be_looked_at_without_reading_everything() {
     assert_eq!(wait(store.head(&key("r/abc"), 4)).unwrap(), Some((b"0123".to_vec(), 10)));
     assert_eq!(wait(store.head(&key("r/abc"), 99)).unwrap(), Some((b"0123456789".to_vec(), 10)));
     assert_eq!(wait(store.head(&key("r/none"), 4)).unwrap(), None);
-    let names = |prefix: &str, at_most| wait(store.list(&key("r"), prefix, at_most)).unwrap();
+    let listed = |prefix: &str, at_most| wait(store.list(&key("r"), prefix, at_most)).unwrap();
+    let names = |prefix, at_most| listed(prefix, at_most).into_iter().map(|found| found.key).collect::<Vec<_>>();
+    assert!(listed("", 9).iter().all(|found| found.size == 10 && found.modified.is_some()));
     assert_eq!(names("ab", 9), [key("r/abc"), key("r/abd")]);
     assert_eq!(names("ab", 1), [key("r/abc")]);
     assert_eq!(names("", 9).len(), 3, "what lies deeper is not listed");
     assert_eq!(wait(store.list(&key("none"), "", 9)).unwrap(), []);
+    let directories = |below: Option<&str>, at_most| wait(store.directories(below.map(key).as_ref(), at_most)).unwrap();
+    put(&store, "web/a/release.json", b"", Condition::None);
+    assert_eq!(directories(None, 9), [key("r"), key("web")], "the store's own directory has no key");
+    assert_eq!(directories(None, 1), [key("r")]);
+    assert_eq!(directories(Some("r"), 9), [key("r/deeper")]);
+    assert_eq!(directories(Some("none"), 9), []);
 }
 
 #[test]

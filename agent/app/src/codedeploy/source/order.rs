@@ -53,7 +53,7 @@ fn request(setup: &Setup, compat: &CodeDeployCompat, specification: Specificatio
     Request {
         purpose: Purpose::Commanded,
         asked_by: "the CodeDeploy service".to_owned(),
-        revision: Revision { location: location.to_string(), digest: None, size: None, bundle_type: None },
+        revision: Revision { location: location.to_string(), digest: None, size: None, bundle_type: None, label: None },
         source: Source::CodeDeploy {
             location,
             // A deployment cannot reuse its own bundle.

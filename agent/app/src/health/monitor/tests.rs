@@ -9,7 +9,7 @@ use crate::test_support::{Host, listen, logged, setup};
 
 /// A state in which a revision of the group is installed by this deployment.
 fn installed(key: &GroupKey, deployment: &str) -> Arc<State> {
-    let revision = Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None };
+    let revision = Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None, label: None };
     let id: DeploymentId = deployment.parse().unwrap();
     let installed = Installed {
         deployment: id.clone(),

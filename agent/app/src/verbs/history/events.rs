@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use hostler_core::history::{Entry, EventOutcome, Kind, Recovered, Requester, RequesterKind, revision_name};
+use hostler_core::history::{Entry, EventOutcome, Kind, Recovered, Requester, RequesterKind, named};
 use hostler_host::clock;
 
 /// A record as a line.
@@ -12,7 +12,7 @@ pub fn text(entry: &Entry) -> String {
 
 fn kind_text(kind: &Kind) -> String {
     match kind {
-        Kind::DeploymentStarted { deployment, group, purpose, revision, location, sequence, requested, .. } => {
+        Kind::DeploymentStarted { deployment, group, purpose, revision, label, location, sequence, requested, .. } => {
             let noun = match (purpose, requested.by) {
                 (Some(purpose), _) => purpose.noun(),
                 (None, RequesterKind::Rollback) => "rollback",
@@ -22,7 +22,7 @@ fn kind_text(kind: &Kind) -> String {
             if let Some(sequence) = sequence {
                 let _ = write!(text, ", release {sequence}");
             }
-            format!("{text}: {}", revision_name(revision.as_ref(), location))
+            format!("{text}: {}", named(revision.as_ref(), label.as_ref(), location))
         }
         Kind::EventFinished { deployment, event, outcome, message } => {
             let word = match outcome {

@@ -1,6 +1,6 @@
 //! The deployments as a table: one line each.
 
-use hostler_core::history::{DeploymentOutcome, Summary, revision_name};
+use hostler_core::history::{DeploymentOutcome, Summary};
 use hostler_host::clock;
 
 use crate::progress::seconds;
@@ -40,7 +40,7 @@ fn row(one: &Summary) -> [String; 8] {
         one.deployment.to_string(),
         one.purpose.noun().to_owned(),
         one.group.to_string(),
-        revision_name(one.revision.as_ref(), &one.location),
+        one.revision_name(),
         outcome,
         took,
         one.requested.name.clone().unwrap_or_else(|| "-".to_owned()),

@@ -51,7 +51,7 @@ pub async fn find(setup: &Setup, store: &AnyStore, text: &str, validate: bool) -
     };
     let bundle_type = archive::detect_head(&head).map_err(|e| not_a_bundle(e, &store.location(&key).to_string()))?;
     let content = Content { size, sha256: digest };
-    Ok(Revision { source: RevisionSource::Key(key), version_id: None, content, bundle_type })
+    Ok(Revision { source: RevisionSource::Key(key), version_id: None, content, bundle_type, label: None })
 }
 
 async fn by_prefix(store: &AnyStore, text: &str) -> Result<Sha256Digest, Failure> {
@@ -62,7 +62,7 @@ async fn by_prefix(store: &AnyStore, text: &str) -> Result<Sha256Digest, Failure
     }
     let found = store.list(&revisions_key(), &prefix, 2).await.map_err(stores::failure)?;
     match found.as_slice() {
-        [one] => Ok(one.as_str().rsplit('/').next().unwrap_or_default().parse()?),
+        [one] => Ok(one.key.as_str().rsplit('/').next().unwrap_or_default().parse()?),
         [] => Err(Failure::say(ExitCode::NotFound, format!("the store holds no revision that begins with {prefix}"))
             .hint("push it first: hostler push DIR STORE")),
         _ => Err(Failure::say(ExitCode::Usage, format!("several revisions begin with {prefix}"))
@@ -90,7 +90,13 @@ async fn elsewhere(
         }
         other => (None, other),
     };
-    Ok(Revision { source: RevisionSource::Location(location), version_id, content: fetched.content, bundle_type })
+    Ok(Revision {
+        source: RevisionSource::Location(location),
+        version_id,
+        content: fetched.content,
+        bundle_type,
+        label: None,
+    })
 }
 
 /// A file with any key in the store's directory.
@@ -125,7 +131,7 @@ fn of_file(
     let (size, sha256) = digest_file(&file).with_context(|| format!("cannot read {}", path.display()))?;
     let bundle_type = bundle_type(&file, &path.display().to_string())?;
     check(&file, &path.display().to_string())?;
-    Ok(Revision { source, version_id: None, content: Content { size, sha256 }, bundle_type })
+    Ok(Revision { source, version_id: None, content: Content { size, sha256 }, bundle_type, label: None })
 }
 
 fn bundle_type(file: &File, location: &str) -> Result<hostler_core::bundle::BundleType, Failure> {

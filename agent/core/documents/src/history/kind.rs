@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::DeploymentPurpose;
 use crate::hook::HookOutcome;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
+use crate::label::Label;
 use crate::release::{KeyId, Trust};
 
 /// The source of a request.
@@ -86,6 +87,9 @@ pub enum Kind {
         /// The revision, if it is known before the download.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revision: Option<Sha256Digest>,
+        /// What the revision's publisher calls it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<Label>,
         /// The place of the revision.
         location: String,
         /// The release's sequence, if a release requested it.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{DeploymentOutcome, DeploymentPurpose, Entry, EventOutcome, Kind, Requester, RequesterKind};
 use crate::ids::{ApplicationName, DeploymentId, GroupKey, GroupName, Sha256Digest};
+use crate::label::{Label, revision_name};
 
 /// One deployment, by its records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Summary {
     pub purpose: DeploymentPurpose,
     /// SHA-256 of the bundle, if it was known before the download.
     pub revision: Option<Sha256Digest>,
+    /// The publisher's label of the revision.
+    pub label: Option<Label>,
     /// The place of the bundle.
     pub location: String,
     /// The caller.
@@ -32,19 +35,32 @@ pub struct Summary {
     pub failed_in: Option<String>,
 }
 
+impl Summary {
+    /// The revision for people, as in `1.4.2 (4d8271e2)`; its place where the digest is not known.
+    pub fn revision_name(&self) -> String {
+        named(self.revision.as_ref(), self.label.as_ref(), &self.location)
+    }
+}
+
+/// A revision for people by its parts (`Summary::revision_name`).
+pub fn named(revision: Option<&Sha256Digest>, label: Option<&Label>, location: &str) -> String {
+    revision.map_or_else(|| location.to_owned(), |digest| revision_name(label, digest))
+}
+
 /// The deployments whose beginning is among these records, oldest first.
 pub fn summaries<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Vec<Summary> {
     let mut found: Vec<Summary> = Vec::new();
     let mut places: HashMap<DeploymentId, usize> = HashMap::new();
     for entry in entries {
         match &entry.kind {
-            Kind::DeploymentStarted { deployment, group, purpose, revision, location, requested, .. } => {
+            Kind::DeploymentStarted { deployment, group, purpose, revision, label, location, requested, .. } => {
                 places.insert(deployment.clone(), found.len());
                 found.push(Summary {
                     deployment: deployment.clone(),
                     group: group.clone(),
                     purpose: purpose.unwrap_or_else(|| of_requester(requested)),
                     revision: *revision,
+                    label: label.clone(),
                     location: location.clone(),
                     requested: requested.clone(),
                     seq: entry.seq,
@@ -85,12 +101,6 @@ fn of_requester(requested: &Requester) -> DeploymentPurpose {
         RequesterKind::Lifecycle => DeploymentPurpose::Stop,
         RequesterKind::Rollback => DeploymentPurpose::Rollback,
     }
-}
-
-/// A revision for people: the first eight digits of its digest, or its place where the digest is not known.
-pub fn revision_name(revision: Option<&Sha256Digest>, location: &str) -> String {
-    let digits = |digest: &Sha256Digest| digest.to_string().trim_start_matches("sha256:").chars().take(8).collect();
-    revision.map_or_else(|| location.to_owned(), digits)
 }
 
 /// Which records are wanted.

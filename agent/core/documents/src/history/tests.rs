@@ -47,6 +47,7 @@ fn every_kind_is_read_as_it_was_written() {
             group: group(),
             purpose: Some(DeploymentPurpose::Removal),
             revision: Some(digest),
+            label: Some("1.4.2".parse().unwrap()),
             location: "s3://b/k".to_owned(),
             sequence: Some(u64::MAX),
             release_digest: None,

@@ -18,13 +18,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::appspec::spec::FileExistsBehavior;
 use crate::ids::{ApplicationName, GroupKey, GroupName, Sha256Digest, parsed};
+use crate::label::Message;
 use crate::limits::Limits;
+use crate::store::PastRelease;
 
 mod accept;
 #[cfg(test)]
 mod accept_tests;
 mod envelope;
 mod keys;
+#[cfg(test)]
+mod name_tests;
 mod policy;
 mod revision;
 mod rotation;
@@ -165,6 +169,9 @@ pub struct Release {
     pub expires: Option<Timestamp>,
     /// The revision that the group shall run.
     pub revision: Revision,
+    /// Why it was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
     /// The revision to which a fleet-wide rollback of this release returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Revision>,
@@ -204,6 +211,7 @@ impl Release {
             created: Timestamp::from_second(created.as_second()).unwrap_or(created),
             expires: None,
             revision,
+            message: None,
             previous: None,
             minimum_agent_version: None,
             policy: Policy::default(),
@@ -216,6 +224,18 @@ impl Release {
     /// The group that it is for.
     pub fn group_key(&self) -> GroupKey {
         GroupKey::new(self.application.clone(), self.group.clone())
+    }
+
+    /// The name of the release among the group's earlier ones; `payload` is the digest of its payload.
+    pub fn past(&self, payload: &Sha256Digest) -> PastRelease {
+        PastRelease { key_policy: self.key_policy, sequence: self.sequence, digest: payload.short() }
+    }
+
+    /// The revision to return to from the next release, which is of `next`: this release's, and if `next` is the same
+    /// revision, the one before.
+    pub fn before(&self, next: &Revision) -> Option<Revision> {
+        let candidates = [Some(&self.revision), self.previous.as_ref()];
+        candidates.into_iter().flatten().find(|r| r.content.sha256 != next.content.sha256).cloned()
     }
 
     /// Puts the release into an envelope without signatures, after the same checks as reading.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::BundleType;
 use crate::ids::Sha256Digest;
+use crate::label::{Label, revision_name};
 use crate::store::{Content, InvalidLocation, Key, Location};
 
 /// The place of a revision's bundle.
@@ -27,6 +28,15 @@ pub struct Revision {
     pub content: Content,
     /// The bundle's type; never a directory.
     pub bundle_type: BundleType,
+    /// What its publisher calls it.
+    pub label: Option<Label>,
+}
+
+impl Revision {
+    /// The revision for people: its label and the beginning of its digest.
+    pub fn name(&self) -> String {
+        revision_name(self.label.as_ref(), &self.content.sha256)
+    }
 }
 
 /// [`Revision`] as written in the manifest.
@@ -43,6 +53,8 @@ struct WrittenRevision {
     size: u64,
     #[serde(rename = "type")]
     bundle_type: BundleType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    label: Option<Label>,
 }
 
 impl TryFrom<WrittenRevision> for Revision {
@@ -72,6 +84,7 @@ impl TryFrom<WrittenRevision> for Revision {
             version_id: written.version_id,
             content: Content { size: written.size, sha256: written.sha256 },
             bundle_type: written.bundle_type,
+            label: written.label,
         })
     }
 }
@@ -89,6 +102,7 @@ impl From<Revision> for WrittenRevision {
             sha256: revision.content.sha256,
             size: revision.content.size,
             bundle_type: revision.bundle_type,
+            label: revision.label,
         }
     }
 }

@@ -41,6 +41,7 @@ fn envelope() -> Envelope {
         version_id: None,
         content: Content { size: 6, sha256 },
         bundle_type: BundleType::Tgz,
+        label: None,
     };
     Release::new(group("prod"), 7, now(), revision).seal(&Limits::default()).unwrap()
 }

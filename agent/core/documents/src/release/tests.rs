@@ -14,13 +14,14 @@ pub(super) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn revision(content: &[u8]) -> Revision {
+pub(super) fn revision(content: &[u8]) -> Revision {
     let sha256 = Sha256Digest::of(content);
     Revision {
         source: RevisionSource::Key(crate::store::revision_key(&sha256)),
         version_id: None,
         content: Content { size: content.len() as u64, sha256 },
         bundle_type: BundleType::Tgz,
+        label: None,
     }
 }
 
@@ -43,7 +44,7 @@ fn parse_payload(payload: &str) -> Result<Document, ReleaseError> {
 }
 
 /// The manifest with one field changed (`None` removes it).
-fn with(field: &str, value: Option<serde_json::Value>) -> String {
+pub(super) fn with(field: &str, value: Option<serde_json::Value>) -> String {
     let mut manifest = serde_json::to_value(release(7)).unwrap();
     let mut at = &mut manifest;
     let (parents, last) = field.rsplit_once('.').unwrap_or(("", field));
@@ -58,7 +59,7 @@ fn with(field: &str, value: Option<serde_json::Value>) -> String {
     manifest.to_string()
 }
 
-fn refused(payload: &str) -> String {
+pub(super) fn refused(payload: &str) -> String {
     parse_payload(payload).map(|d| d.release).expect_err(payload).to_string()
 }
 
@@ -82,6 +83,8 @@ fn a_release_is_read_as_it_was_sealed() {
         bundle_type: BundleType::Zip,
         ..revision(b"old")
     });
+    full.revision.label = Some("1.4.2".parse().unwrap());
+    full.message = Some("the summer sale".parse().unwrap());
     full.minimum_agent_version = Some(AGENT);
     full.policy = Policy {
         strategy: Strategy::Canary,

@@ -1,6 +1,7 @@
 //! The keys of a store's objects (docs/protocols/rollout.md#objects-of-a-store).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::{GroupKey, InvalidId, Key, Sha256Digest};
 use crate::ids;
@@ -78,6 +79,58 @@ pub fn revisions_key() -> Key {
 /// A bundle, at the top of the store: `push` knows no group, and groups share revisions.
 pub fn revision_key(revision: &Sha256Digest) -> Key {
     Key(format!("revisions/{}", revision.hex()))
+}
+
+/// The prefix of what publishers call the bundles.
+pub fn labels_key() -> Key {
+    Key("labels".to_owned())
+}
+
+/// What publishers call a bundle. It is beside the bundles and not among them, because a bundle is found by the
+/// beginning of its key.
+pub fn label_key(revision: &Sha256Digest) -> Key {
+    Key(format!("labels/{}.json", revision.hex()))
+}
+
+/// The prefix of the group's earlier releases.
+pub fn past_releases_key(group: &GroupKey) -> Key {
+    in_group(group, "releases")
+}
+
+/// A release that was in the group's channel before the one of now.
+pub fn past_release_key(group: &GroupKey, past: &PastRelease) -> Key {
+    in_group(group, &format!("releases/{past}.json"))
+}
+
+/// The name of an earlier release: sequences of different key policies are not compared, and a channel that was lost
+/// may use a sequence twice.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PastRelease {
+    /// The version of the key policy for which it was made.
+    pub key_policy: u64,
+    /// Its sequence.
+    pub sequence: u64,
+    /// The first 8 digits of the digest of its payload.
+    pub digest: String,
+}
+
+impl PastRelease {
+    /// The name in a key of [`past_release_key`]; `None` for any other object.
+    pub fn of_key(key: &Key) -> Option<Self> {
+        let (_, name) = key.as_str().rsplit_once('/')?;
+        let mut parts = name.strip_suffix(".json")?.splitn(3, '-');
+        let mut part = || parts.next();
+        let past =
+            Self { key_policy: part()?.parse().ok()?, sequence: part()?.parse().ok()?, digest: part()?.to_owned() };
+        // The same release has one name only.
+        (past.to_string() == name.strip_suffix(".json")?).then_some(past)
+    }
+}
+
+impl fmt::Display for PastRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016}-{}", self.key_policy, self.sequence, self.digest)
+    }
 }
 
 /// One record (or one deployment's records) of a host's history chain, by the first sequence number in it.

@@ -27,10 +27,27 @@ fn the_layout_is_the_documented_one() {
     assert_eq!(plan_key(&group()).as_str(), "web/prod@eu/plan.json");
     assert_eq!(signing_policy_key(&group(), 3).as_str(), "web/prod@eu/keys/3.json");
     assert_eq!(revision_key(&digest).as_str(), format!("revisions/{}", digest.hex()));
+    assert_eq!(label_key(&digest).as_str(), format!("labels/{}.json", digest.hex()));
     assert_eq!(report_key(&group(), 7, "AROA:i-1").unwrap().as_str(), "web/prod@eu/reports/7/AROA:i-1.json");
     assert_eq!(once_key(&group(), 7, "migrate.sh", 2).unwrap().as_str(), "web/prod@eu/once/7/migrate.sh/2.json");
     assert_eq!(host_key(&group(), "i-1").unwrap().as_str(), "web/prod@eu/hosts/i-1.json");
     assert_eq!(history_key("i-1", 12).unwrap().as_str(), "history/i-1/00000000000000000012.json");
+}
+
+#[test]
+fn an_earlier_release_is_found_by_its_name() {
+    let past = |key_policy, sequence| PastRelease { key_policy, sequence, digest: "4d8271e2".to_owned() };
+    let key = past_release_key(&group(), &past(2, 17));
+    assert_eq!(key.as_str(), "web/prod@eu/releases/2-0000000000000017-4d8271e2.json");
+    assert_eq!(PastRelease::of_key(&key), Some(past(2, 17)));
+    let highest = past_release_key(&group(), &past(u64::MAX, u64::MAX));
+    assert_eq!(PastRelease::of_key(&highest), Some(past(u64::MAX, u64::MAX)));
+    for other in ["17.json", "2-17-4d8271e2.json", "2-0000000000000017-4d8271e2", "x-0000000000000017-4d8271e2.json"] {
+        assert_eq!(PastRelease::of_key(&format!("web/prod/releases/{other}").parse().unwrap()), None, "{other}");
+    }
+    let mut releases = [past(2, 1), past(1, 9), past(1, 10)];
+    releases.sort();
+    assert_eq!(releases, [past(1, 9), past(1, 10), past(2, 1)]);
 }
 
 #[test]

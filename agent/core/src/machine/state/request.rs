@@ -11,6 +11,7 @@ use crate::bundle::BundleType;
 use crate::codedeploy::specification::RevisionLocation;
 use crate::event_order::LifecycleEvent;
 use crate::ids::{DeploymentId, GroupKey, Sha256Digest};
+use crate::label::{Label, revision_name};
 use crate::release::Trust;
 
 /// A revision: its content, or its place while the content is unknown.
@@ -24,6 +25,28 @@ pub struct Revision {
     pub size: Option<u64>,
     /// Its format; `None` until the agent has read it.
     pub bundle_type: Option<BundleType>,
+    /// What its publisher calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+}
+
+impl Revision {
+    /// The revision for people: its label and the beginning of its digest, or its place while it has no digest.
+    pub fn name(&self) -> String {
+        match (&self.digest, &self.label) {
+            (Some(digest), label) => revision_name(label.as_ref(), digest),
+            (None, Some(label)) => format!("{label} ({})", self.location),
+            (None, None) => self.location.clone(),
+        }
+    }
+
+    /// The same with its place.
+    pub fn name_and_place(&self) -> String {
+        match self.digest {
+            Some(_) => format!("{} from {}", self.name(), self.location),
+            None => self.name(),
+        }
+    }
 }
 
 /// The source of a bundle.

@@ -26,7 +26,7 @@ pub(super) fn context(now_ms: u64) -> Context {
 }
 
 pub(super) fn revision() -> Revision {
-    Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None }
+    Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None, label: None }
 }
 
 pub(super) fn request(group: &str, sequence: Option<u64>) -> Request {

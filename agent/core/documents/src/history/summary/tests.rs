@@ -19,6 +19,7 @@ fn started(deployment: &str, of: &str, purpose: Option<DeploymentPurpose>, reque
         group: group(of),
         purpose,
         revision: None,
+        label: None,
         location: "/srv/bundle".to_owned(),
         sequence: None,
         release_digest: None,
@@ -137,8 +138,9 @@ fn records_are_chosen_by_group_deployment_and_number_of_deployments() {
 }
 
 #[test]
-fn a_revision_is_named_by_eight_digits_or_by_its_place() {
-    let digest = Sha256Digest::of(b"x");
-    assert_eq!(revision_name(Some(&digest), "s3://b/k"), "2d711642");
-    assert_eq!(revision_name(None, "/srv/bundle"), "/srv/bundle");
+fn a_revision_is_named_by_its_label_and_eight_digits_or_by_its_place() {
+    let (digest, label) = (Sha256Digest::of(b"x"), "1.4.2".parse().unwrap());
+    assert_eq!(named(Some(&digest), None, "s3://b/k"), "2d711642");
+    assert_eq!(named(Some(&digest), Some(&label), "s3://b/k"), "1.4.2 (2d711642)");
+    assert_eq!(named(None, None, "/srv/bundle"), "/srv/bundle");
 }

@@ -1,0 +1,76 @@
+//! What publishers call the bundles of a store: one small document beside each bundle.
+
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::Sha256Digest;
+use hostler_core::label::{Label, REVISION_LABEL_BYTES, RevisionLabel};
+use hostler_core::store::{Condition, ETag, GetOutcome, PutOutcome, Store, label_key};
+
+use crate::failure::Failure;
+use crate::output;
+use crate::stores;
+
+/// The most tries after lost races with other publishers.
+const ATTEMPTS: u32 = 5;
+
+/// The label of a bundle; `None` if it has none that can be read. Nothing depends on a label, so an error is only a
+/// warning.
+pub async fn find(store: &impl Store, revision: &Sha256Digest) -> Option<RevisionLabel> {
+    match read(store, revision).await {
+        Ok(found) => found.and_then(|found| found.content),
+        Err(failure) => {
+            output::notice(&format!(
+                "warning: the label of {} cannot be read: {}",
+                revision.short(),
+                failure.one_line()
+            ));
+            None
+        }
+    }
+}
+
+/// Stores what the publisher calls a bundle. What was `given` replaces what is stored; the `default` does not. Returns
+/// what is stored then.
+///
+/// # Errors
+/// The store's error, or others kept changing the same label.
+pub async fn put(
+    store: &impl Store,
+    revision: &Sha256Digest,
+    given: &RevisionLabel,
+    default: Option<&Label>,
+) -> Result<Option<RevisionLabel>, Failure> {
+    for _ in 0..ATTEMPTS {
+        let stored = read(store, revision).await?;
+        let known = stored.as_ref().and_then(|stored| stored.content.as_ref());
+        let Some(next) = RevisionLabel::after(known, given.clone(), default.cloned()) else {
+            return Ok(known.cloned());
+        };
+        let condition = stored.as_ref().map_or(Condition::IfAbsent, |stored| Condition::IfMatch(&stored.etag));
+        let bytes = serde_json::to_vec(&next)?;
+        let outcome = store.put(&label_key(revision), &bytes, condition).await.map_err(stores::failure)?;
+        if matches!(outcome, PutOutcome::Stored(_)) {
+            return Ok(Some(next));
+        }
+    }
+    Err(Failure::say(ExitCode::Failed, format!("others kept changing the label of {}", revision.short())))
+}
+
+struct Stored {
+    etag: ETag,
+    /// `None` if it is not a label.
+    content: Option<RevisionLabel>,
+}
+
+async fn read(store: &impl Store, revision: &Sha256Digest) -> Result<Option<Stored>, Failure> {
+    let key = label_key(revision);
+    let GetOutcome::Found { bytes, etag } =
+        store.get(&key, None, REVISION_LABEL_BYTES).await.map_err(stores::failure)?
+    else {
+        return Ok(None);
+    };
+    let content = serde_json::from_slice(&bytes);
+    if let Err(error) = &content {
+        output::notice(&format!("warning: {} is not a label: {error}", store.location(&key)));
+    }
+    Ok(Some(Stored { etag, content: content.ok() }))
+}

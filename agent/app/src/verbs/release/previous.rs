@@ -1,0 +1,120 @@
+//! `release --previous`: the revision that the release in the channel replaced.
+
+use hostler_core::codes::ExitCode;
+use hostler_core::ids::GroupKey;
+use hostler_core::release::{self, Release, Revision, RevisionSource, SigningPolicy};
+use hostler_core::store::{Location, S3Location, Store as _};
+use hostler_host::signature;
+
+use super::Wanted;
+use crate::cli::ReleaseArgs;
+use crate::failure::Failure;
+use crate::labels;
+use crate::past_releases;
+use crate::publication::Current;
+use crate::setup::{Setup, existing};
+use crate::stores::{self, AnyObject, AnyStore};
+
+/// The revision that was released before the current one and is another one. Its bundle is there.
+///
+/// # Errors
+/// Not found if there is none or its bundle is gone; verification failed if hosts would not follow the release in the
+/// channel, whose word this is.
+pub async fn find(
+    setup: &Setup,
+    store: &AnyStore,
+    group: &GroupKey,
+    current: Option<&Current>,
+    policy: Option<&SigningPolicy>,
+    arguments: &ReleaseArgs,
+) -> Result<Wanted, Failure> {
+    let Some(current) = current else {
+        return Err(none(format!("nothing was released for {group}, so there is nothing to go back to")));
+    };
+    let release = &current.document.release;
+    if let Err(missing) = &current.trust {
+        let message = format!("release {} in the channel is not signed as it must be: {missing}", release.sequence);
+        return Err(Failure::say(ExitCode::VerificationFailed, message)
+            .hint("name the revision that the hosts shall run: `hostler revisions` lists those of the store"));
+    }
+    let before = match release.before(&release.revision) {
+        Some(before) => Some(before),
+        None => earlier(setup, store, group, release, policy).await?,
+    };
+    let Some(mut revision) = before else {
+        let (sequence, name) = (release.sequence, release.revision.name());
+        return Err(none(format!("no other revision was released for {group} before release {sequence}, {name}")));
+    };
+    must_be_there(setup, store, &revision).await?;
+    let naming = &arguments.naming;
+    revision.label = match (&naming.label, naming.no_label) {
+        (Some(label), _) => Some(label.clone()),
+        (None, true) => None,
+        (None, false) => match revision.label {
+            Some(label) => Some(label),
+            None => labels::find(store, &revision.content.sha256).await.and_then(|stored| stored.label),
+        },
+    };
+    // Why it was pushed is not why the hosts go back to it.
+    Ok(Wanted { revision, message: naming.message.clone() })
+}
+
+fn none(message: String) -> Failure {
+    Failure::say(ExitCode::NotFound, message)
+        .hint("name the revision that the hosts shall run: `hostler revisions` lists those of the store")
+}
+
+/// The newest of the kept releases that is of another revision, and that hosts with these keys would follow. Publishers
+/// of versions before named the current revision as the one before when they released it again.
+async fn earlier(
+    setup: &Setup,
+    store: &AnyStore,
+    group: &GroupKey,
+    current: &Release,
+    policy: Option<&SigningPolicy>,
+) -> Result<Option<Revision>, Failure> {
+    for key in past_releases::keys(store, group).await? {
+        let Some(document) = past_releases::read(setup, store, group, &key).await? else { continue };
+        let is_followed = release::verify(policy, &document.envelope, &signature::verify).is_ok();
+        if is_followed && document.release.revision.content.sha256 != current.revision.content.sha256 {
+            return Ok(Some(document.release.revision));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses a revision whose bundle is gone. A web server is not asked: its answer costs the whole download.
+async fn must_be_there(setup: &Setup, store: &AnyStore, revision: &Revision) -> Result<(), Failure> {
+    let size = match &revision.source {
+        RevisionSource::Key(key) => store.size(key).await.map_err(stores::failure)?,
+        RevisionSource::Location(Location::File(path)) => {
+            return existing(path).map(drop).map_err(|_| gone(revision, &path.display().to_string()));
+        }
+        RevisionSource::Location(Location::S3(place)) => {
+            let place = S3Location { version_id: revision.version_id.clone(), ..place.clone() };
+            match setup.stores.elsewhere(&Location::S3(place))? {
+                Some(AnyObject::S3(object)) => object.facts().await.map_err(stores::failure)?.map(|facts| facts.size),
+                _ => return Ok(()),
+            }
+        }
+        RevisionSource::Location(Location::Https(_)) => return Ok(()),
+    };
+    let place = match &revision.source {
+        RevisionSource::Key(key) => store.location(key),
+        RevisionSource::Location(place) => place.shown(),
+    };
+    match size {
+        None => Err(gone(revision, &place)),
+        Some(size) if size != revision.content.size => {
+            let message = format!("{place} has {size} bytes, and {} has {}", revision.name(), revision.content.size);
+            Err(Failure::say(ExitCode::VerificationFailed, message).hint("delete it and push the bundle again"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn gone(revision: &Revision, place: &str) -> Failure {
+    let message = format!("{}, the revision released before, is gone: {place} does not exist", revision.name());
+    Failure::say(ExitCode::NotFound, message)
+        .hint("push it again, or name another revision: `hostler revisions` lists those of the store")
+}
