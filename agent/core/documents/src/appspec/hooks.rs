@@ -111,7 +111,9 @@ fn script(node: &Rc<Node>, findings: &mut Findings) -> Option<HookScript> {
             .help("write the path of the script in the bundle");
         return None;
     }
-    Some(HookScript { location, timeout_seconds: timeout_seconds?, runas, sudo, options: HookOptions::default(), at })
+    let timeout_line = mapping.get("timeout").filter(|entry| !entry.value.is_null()).map(|entry| entry.key_at.line);
+    let options = HookOptions::default();
+    Some(HookScript { location, timeout_seconds: timeout_seconds?, timeout_line, runas, sudo, options, at })
 }
 
 /// The incumbent's reading of the value, and a warning if it differs from the text.
