@@ -90,7 +90,7 @@ pub fn child(endpoint: &str, into: &Path, digest: &str, ca_bundle: &str) {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(into).expect("a file");
     let expected = Content { size: OBJECT_BYTES as u64, sha256: digest.parse().expect("a digest") };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build();
-    let landing = DownloadTarget { file: file.as_fd(), note: None };
+    let landing = DownloadTarget { file: file.as_fd(), note: None, meter: None };
     let settings = DownloadSettings::default();
     let download = object.download(landing, Some(&expected), &settings);
     runtime.expect("a runtime").block_on(download).expect("the download");

@@ -149,7 +149,7 @@ fn a_connection_that_brings_too_little_is_replaced() {
     let bucket = S3Store::new(Arc::new(clients), place, Arc::new(limits), downloads.clone());
     let file = std::fs::File::options().read(true).write(true).create_new(true).open(host.path("big")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let landing = DownloadTarget { file: std::os::fd::AsFd::as_fd(&file), note: None };
+    let landing = DownloadTarget { file: std::os::fd::AsFd::as_fd(&file), note: None, meter: None };
     let began = Instant::now();
     runtime.block_on(bucket.object(&"big".parse().unwrap()).download(landing, None, &downloads)).unwrap();
     assert!(began.elapsed() < Duration::from_secs(300), "at its own pace it would take 17 minutes");

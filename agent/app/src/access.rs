@@ -147,7 +147,8 @@ impl Way {
         if let Passage::ForEveryone { why } = passage::let_pass(&self.directory, &user)? {
             log::warn!(
                 user = user.name, directory:% = self.directory.display();
-                "every user of this host reaches the unpacked bundle: it has no access control list: {why}"
+                "every user of this host reaches the unpacked bundle in {}: it has no access control list for {}: {why}",
+                self.directory.display(), user.name
             );
         }
         Ok(())

@@ -137,7 +137,7 @@ pub fn seal_for_image(setup: &Setup, mut hold: LockedState) -> Result<Removed, F
                 _ => remove(&path, &mut removed)?,
             }
         }
-        log::debug!(group = id.as_str(); "sealed");
+        log::debug!(group = id.as_str(); "the group {id} is sealed");
     }
     remove(&setup.layout.machine_events(), &mut removed)?;
     remove_forgotten_groups(setup, &hold.state, &mut removed)?;

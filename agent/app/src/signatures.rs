@@ -82,7 +82,7 @@ async fn follow(
         match release::next_policy(&chain.end, &bytes, group, limits, &signature::verify) {
             Ok(next) => chain = Chain { before: Some(chain.end), end: next },
             Err(error) => {
-                log::warn!(group:% = group; "{} is not followed: {}", store.location(&key), failure::chain(&error));
+                log::warn!(group:% = group; "{group}: {} is not followed: {}", store.location(&key), failure::chain(&error));
                 break;
             }
         }

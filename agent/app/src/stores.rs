@@ -19,6 +19,7 @@ use hostler_core::store::{
     Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Listed, Location, PutOutcome, S3Location, Store,
     StoreError, StoreErrorKind, without_secrets,
 };
+use hostler_core::transfer::Meter;
 use hostler_host::store_dir::DirectoryStore;
 
 use crate::failure::{Failure, chain};
@@ -208,7 +209,7 @@ impl AnyObject {
     ) -> Result<Fetched, StoreError> {
         match self {
             Self::S3(object) => object.download(target, expected, settings).await,
-            Self::Https(object) => object.download(target.file, expected, settings).await,
+            Self::Https(object) => object.download(target, expected, settings).await,
         }
     }
 }
@@ -228,6 +229,15 @@ impl AnyStore {
         match self {
             Self::Directory(store) => store.name(),
             Self::S3(store) => store.name(),
+        }
+    }
+
+    /// The same store. Uploads into a bucket are counted there; a directory takes a file as fast as the disk writes.
+    #[must_use]
+    pub fn counted_by(self, uploaded: &Arc<Meter>) -> Self {
+        match self {
+            Self::Directory(store) => Self::Directory(store),
+            Self::S3(store) => Self::S3(store.counted_by(Arc::clone(uploaded))),
         }
     }
 }

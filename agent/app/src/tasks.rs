@@ -74,7 +74,7 @@ impl Restarts {
         self.failures = self.failures.saturating_add(1);
         let pause = Duration::from_millis(self.backoff.wait_ms(self.failures, clock::random()));
         let (task, seconds) = (self.name, pause.as_secs_f32());
-        log::error!(hostler_event = "task-panicked", task; "the task {task:?} ended by {panicked}; it begins anew in {seconds:.1} seconds");
+        log::error!(hostler_event = "task-panicked", task; "the task {task} ended by {panicked}; it begins anew in {seconds:.1} seconds");
         self.began = Instant::now() + pause;
         pause
     }

@@ -81,7 +81,8 @@ impl Drop for Staging {
         if !self.published
             && let Err(error) = remove(&self.path)
         {
-            log::warn!(path:? = self.path; "could not remove a directory of a failed unpack: {error:?}");
+            let path = self.path.display();
+            log::warn!(path:%; "cannot delete the directory {path} of a failed unpack: {error}");
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The speed of a download: [`hostler_core::flow`] with a clock.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hostler_core::flow::{MinThroughput, RateLimiter};
 use hostler_core::limits::Limits;
+use hostler_core::transfer::Meter;
 use tokio::time::Instant;
 
 /// One connection's pieces, as long as it brings enough of them.
@@ -40,15 +41,22 @@ impl Flow {
     }
 }
 
-/// The bandwidth that all connections of a download share.
+/// The bandwidth that all connections of a download share, and what came through them.
 pub(crate) struct SharedRateLimiter {
     start: Instant,
+    meter: Arc<Meter>,
     limiter: Mutex<RateLimiter>,
 }
 
 impl SharedRateLimiter {
-    pub(crate) fn new(per_second: Option<u64>) -> Self {
-        Self { start: Instant::now(), limiter: Mutex::new(RateLimiter::new(per_second)) }
+    pub(crate) fn new(per_second: Option<u64>, meter: Option<&Arc<Meter>>) -> Self {
+        let meter = meter.cloned().unwrap_or_default();
+        Self { start: Instant::now(), meter, limiter: Mutex::new(RateLimiter::new(per_second)) }
+    }
+
+    /// So many bytes of the whole are here already; 0 is an unknown whole.
+    pub(crate) fn begin(&self, here: u64, whole: u64) {
+        self.meter.begin(here, whole);
     }
 
     /// Waits until so many bytes may pass.
@@ -58,5 +66,6 @@ impl SharedRateLimiter {
         if passed > now {
             tokio::time::sleep_until(self.start + passed).await;
         }
+        self.meter.add(bytes as u64);
     }
 }

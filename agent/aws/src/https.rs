@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +23,8 @@ use tokio::task::spawn_blocking;
 use crate::clients::Clients;
 use crate::flow::{Flow, SharedRateLimiter};
 use crate::signed_call::{SignedCallsError, http_client_of};
-use crate::store_s3::Fetched;
 use crate::store_s3::download::{hash, room};
+use crate::store_s3::{DownloadTarget, Fetched};
 
 const OPERATION: &str = "download";
 /// Redirections that are followed.
@@ -65,15 +64,15 @@ impl HttpsObject {
     /// as it should.
     pub async fn download(
         &self,
-        file: BorrowedFd<'_>,
+        target: DownloadTarget<'_>,
         expected: Option<&Content>,
         settings: &DownloadSettings,
     ) -> Result<Fetched, StoreError> {
-        let file = file.try_clone_to_owned().map(File::from).map_err(|e| self.io(e))?;
+        let file = target.file.try_clone_to_owned().map(File::from).map_err(|e| self.io(e))?;
         let here = file.metadata().map_err(|e| self.io(e))?.len();
         let mut from = expected.map_or(0, |expected| if here > expected.size { 0 } else { here });
         let file = Arc::new(file);
-        let limiter = SharedRateLimiter::new(settings.max_bytes_per_second);
+        let limiter = SharedRateLimiter::new(settings.max_bytes_per_second, target.meter);
         let mut moved = 0;
         loop {
             let mut stream = Stream::resume(&file, from).await.map_err(|e| self.io(e))?;
@@ -143,6 +142,7 @@ impl HttpsObject {
         *pinned = strong_etag(response.headers());
         let most = self.check_size(total, expected)?;
         let needed = total.or(expected.map(|expected| expected.size));
+        limiter.begin(stream.at, needed.unwrap_or(0));
         let (file, reserved) = (Arc::clone(&stream.file), needed.unwrap_or(0));
         let reserved = spawn_blocking(move || room::reserve_behind(&file, reserved)).await;
         reserved.map_err(|e| self.io(io::Error::other(e)))?.map_err(|shortage| self.full(shortage))?;

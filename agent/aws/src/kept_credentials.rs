@@ -54,7 +54,7 @@ impl KeptCredentials {
             }
             Err(error) => match kept.as_mut().filter(|kept| kept.credentials.expiry().is_none_or(|end| now < end)) {
                 Some(kept) => {
-                    log::warn!(error = error.to_string().as_str(); "cannot renew credentials; the old ones are still good");
+                    log::warn!(error = error.to_string().as_str(); "cannot renew credentials; the old ones are still good: {error}");
                     kept.ask_at = now + AFTER_A_FAILURE;
                     Ok(kept.credentials.clone())
                 }

@@ -13,6 +13,7 @@ use hostler_core::store::{
     Condition, Content, DeleteOutcome, ETag, GetOutcome, Key, Listed, PutOutcome, S3Location, Store, StoreError,
     StoreErrorKind,
 };
+use hostler_core::transfer::Meter;
 
 use crate::clients::Clients;
 use crate::fault::{Fault, FaultKind};
@@ -46,12 +47,21 @@ pub struct S3Store {
     prefix: String,
     limits: Arc<Limits>,
     downloads: DownloadSettings,
+    /// Counts the bytes of uploads for a user who waits.
+    uploaded: Arc<Meter>,
 }
 
 impl S3Store {
     /// The store at a place (see [`S3Location::into_store`]). Nothing is asked yet.
     pub fn new(clients: Arc<Clients>, place: S3Location, limits: Arc<Limits>, downloads: DownloadSettings) -> Self {
-        Self { bucket: Arc::new(Bucket::new(clients, place.bucket)), prefix: place.key, limits, downloads }
+        let (bucket, uploaded) = (Arc::new(Bucket::new(clients, place.bucket)), Arc::default());
+        Self { bucket, prefix: place.key, limits, downloads, uploaded }
+    }
+
+    /// The same store, whose uploads are counted there.
+    #[must_use]
+    pub fn counted_by(self, uploaded: Arc<Meter>) -> Self {
+        Self { uploaded, ..self }
     }
 
     /// Its name: `s3://BUCKET/PREFIX`.
@@ -188,7 +198,7 @@ impl Store for S3Store {
     }
 
     async fn download(&self, key: &Key, into: BorrowedFd<'_>, content: &Content) -> Result<(), StoreError> {
-        let target = DownloadTarget { file: into, note: None };
+        let target = DownloadTarget { file: into, note: None, meter: None };
         self.object(key).download(target, Some(content), &self.downloads).await.map(drop)
     }
 

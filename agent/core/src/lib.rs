@@ -6,7 +6,7 @@
 //!        ^
 //! codes event_order identity        more words: exit codes, lifecycle events, where a machine runs,
 //! operator_events doctor            what operators alert on and what `doctor` finds,
-//! retry flow delta wake_up          waits, and how bytes come
+//! retry flow transfer delta wake_up waits, and how bytes come
 //!        ^
 //! lifecycle cfn_signals traffic     journals of the state, and the decisions that need no more than their own;
 //! health codedeploy                 answers of probes -> verdicts; the CodeDeploy service's words
@@ -51,6 +51,7 @@ pub mod operator_events;
 pub mod retry;
 pub mod status;
 pub mod traffic;
+pub mod transfer;
 pub mod wake_up;
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ async fn serve_at_most(listener: Arc<TcpListener>, answer: watch::Receiver<Answe
                 going_on.push_back(AbortOnDrop(tokio::spawn(conversation).abort_handle()));
             }
             Err(error) => {
-                log::warn!(error:%; "the health check's listener took no connection");
+                log::warn!(error:%; "the health check's listener took no connection: {error}");
                 // Usually out of descriptors: the older half gives its own back.
                 going_on.drain(..going_on.len().div_ceil(2));
                 tokio::time::sleep(Duration::from_millis(100)).await;

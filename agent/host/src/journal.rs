@@ -39,7 +39,7 @@ pub fn send_anchor(state: &Path, host: &InstanceId, anchor: &Anchor) {
         )
     };
     if let Err(error) = send() {
-        log::warn!(error:%; "the history's anchor was not sent to the journal");
+        log::warn!(error:%; "the history's anchor was not sent to the journal: {error}");
     }
 }
 

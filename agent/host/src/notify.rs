@@ -25,7 +25,7 @@ pub fn reloading() {
     let now = NotifyState::monotonic_usec_now().ok();
     let states: Vec<NotifyState<'_>> = [Some(NotifyState::Reloading), now].into_iter().flatten().collect();
     if let Err(error) = sd_notify::notify(&states) {
-        log::warn!(error:%; "systemd could not be told that the configuration is read again");
+        log::warn!(error:%; "systemd could not be told that the configuration is read again: {error}");
     }
 }
 
@@ -41,6 +41,6 @@ pub fn alive() {
 
 fn send(state: &NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
-        log::warn!(error:%; "systemd could not be told: {state:?}");
+        log::warn!(error:%; "systemd could not be told the daemon's state: {error}");
     }
 }

@@ -112,7 +112,7 @@ impl<C: Cloud> Signaller<C> {
         let target = self.target(setup, wanted).await?;
         let name = target.name();
         if state.signals.get(&name).is_none() {
-            log::info!(target = name.as_str(), status = said.word(); "CloudFormation is signalled: {}", said.reason);
+            log::info!(target = name.as_str(), status = said.word(); "CloudFormation is signalled {} for {name}: {}", said.word(), said.reason);
             if !self.change(Change::Decide(name.clone(), said)).await {
                 return Ok(());
             }
@@ -139,7 +139,8 @@ impl<C: Cloud> Signaller<C> {
                 return Err(error.into());
             }
         };
-        log::info!(target = target.name().as_str(); "the signal to CloudFormation has ended: {end}");
+        let name = target.name();
+        log::info!(target = name.as_str(); "the signal to CloudFormation for {name} has ended: {end}");
         self.change(Change::End(target.name(), end)).await;
         Ok(())
     }

@@ -94,9 +94,9 @@ async fn ask(setup: Arc<Setup>, subject: Subject, start: Start, health_watch: He
         if let Some(report) = report.as_ref().filter(|report| report.colour != before) {
             let (group, causes) = (&subject.key, report.causes.join("; "));
             match report.colour {
-                Colour::Red => log::error!(group:%; "unhealthy: {causes}"),
-                Colour::Yellow => log::warn!(group:%; "a health check failed: {causes}"),
-                Colour::Green | Colour::Grey => log::info!(group:%; "health is {}", report.colour.word()),
+                Colour::Red => log::error!(group:%; "{group} is unhealthy: {causes}"),
+                Colour::Yellow => log::warn!(group:%; "{group}: a health check failed: {causes}"),
+                Colour::Green | Colour::Grey => log::info!(group:%; "{group}: health is {}", report.colour.word()),
             }
             before = report.colour;
         }

@@ -102,7 +102,7 @@ impl Document {
             Ok(next) => {
                 self.problem = None;
                 if self.log.ends() {
-                    log::info!(hostler_event = "report-written-again", group:% = self.key; "the host's report is written again");
+                    log::info!(hostler_event = "report-written-again", group:% = self.key; "{}: the host's report is written again", self.key);
                 }
                 next
             }
@@ -123,7 +123,8 @@ impl Document {
         if self.log.begins() {
             log::warn!(
                 hostler_event = "report-not-written", group:% = self.key, channel = self.channel.as_str();
-                "this host's report is not written, deployments go on (report: false turns it off): {problem}"
+                "{}: this host's report is not written into {}, deployments go on (report: false turns it off): {problem}",
+                self.key, self.channel
             );
         }
         self.problem = Some(problem);

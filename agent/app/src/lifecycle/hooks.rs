@@ -86,7 +86,7 @@ impl<C: Cloud> LifecycleController<C> {
             let change = match self.cloud.complete(group, name, self.instance.as_str(), word).await {
                 Ok(Answer::Taken) => {
                     self.hook_problem.ends();
-                    log::info!(hook = name, result = word; "completed a hook: {}", decided.why);
+                    log::info!(hook = name, result = word; "the lifecycle hook {name} is completed with {word}: {}", decided.why);
                     Change::Completed(action.entry, name.to_owned())
                 }
                 Ok(Answer::NoActiveAction) => Change::UnknownToGroup(action.entry, name.to_owned()),

@@ -168,7 +168,7 @@ impl<C: Cloud> LifecycleController<C> {
                     let Some(action) = journal.action else { return };
                     self.keep_alive(&action).await;
                     let Some(decided) = self.work(&action, settings).await else { return };
-                    log::info!(action = action.kind.words(), result = decided.result.word(); "decided: {}", decided.why);
+                    log::info!(action = action.kind.words(), result = decided.result.word(); "{} is decided: {}, {}", action.kind.words(), decided.result.word(), decided.why);
                     self.ship_logs(&action, &decided).await;
                     if !self.change(Change::Decide(action.entry, decided)).await {
                         return;
@@ -193,15 +193,18 @@ impl<C: Cloud> LifecycleController<C> {
                 self.beaten_ms.clear();
                 self.completions.succeeded();
                 let hooks: Vec<&str> = opening.hooks.iter().map(|hook| hook.name.as_str()).collect();
-                log::info!(action = opening.kind.words(), hooks = hooks.join(",").as_str(); "the host's lifecycle: begun");
+                let (action, hooks) = (opening.kind.words(), hooks.join(", "));
+                log::info!(action, hooks = hooks.as_str(); "the host's lifecycle: {action} began (hooks: {hooks})");
             }
             Change::Close(_, how) => log::info!("the host's lifecycle: ended: {how}"),
             Change::Found(instance_state, _) => {
-                log::info!(instance_state:?; "the host's lifecycle: the instance state changed")
+                log::info!(instance_state:?; "the host's lifecycle: the instance state is {}", instance_state.words());
             }
-            Change::Handled(id) => log::warn!(notice = id.as_str(); "EC2 takes this instance away"),
+            Change::Handled(id) => log::warn!(notice = id.as_str(); "EC2 takes this instance away (notice {id})"),
             Change::Announced(notices) => notices::tell(&self.journal().announced, notices),
-            Change::ClockSet(by_ms) => log::warn!(milliseconds = *by_ms; "the clock was set"),
+            Change::ClockSet(by_ms) => {
+                log::warn!(milliseconds = *by_ms; "the clock was set by {} seconds", *by_ms / 1000)
+            }
             Change::Hurry(_) | Change::Decide(..) | Change::Completed(..) | Change::UnknownToGroup(..) => {}
         }
         self.handle.ask(Event::Lifecycle(change)).await.is_ok()
@@ -225,7 +228,7 @@ impl<C: Cloud> LifecycleController<C> {
         let passage = now.zip(self.clocks).map(|(now, before)| now.since(before)).unwrap_or_default();
         self.clocks = now;
         if passage.slept_ms > 0 {
-            log::info!(milliseconds = passage.slept_ms; "the host slept; the group and the metadata service are asked anew");
+            log::info!(milliseconds = passage.slept_ms; "the host slept for {} seconds; the group and the metadata service are asked anew", passage.slept_ms / 1000);
         }
         if passage != Passage::default() {
             (self.last, self.asked) = (None, None);

@@ -81,7 +81,7 @@ async fn fetch_ahead(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str
                 match stage(setup, wings::ALL, ground, *request).await {
                     Ok(()) => return format!("has release {sequence} here"),
                     Err(NotStaged::Wrong(problem)) => {
-                        log::error!(group:% = settings.key, sequence; "the release cannot be deployed: {problem}");
+                        log::error!(group:% = settings.key, sequence; "{}: release {sequence} cannot be deployed: {problem}", settings.key);
                         return format!("cannot deploy release {sequence} as this host is");
                     }
                     Err(NotStaged::Later(problem)) => problem,
@@ -90,13 +90,13 @@ async fn fetch_ahead(setup: &Arc<Setup>, settings: &GroupSettings, channel: &str
             Ok(PollResult::Empty) => return "has no release yet".to_owned(),
             Ok(PollResult::Release { .. } | PollResult::Unchanged) => return "has nothing new".to_owned(),
             Err(PollError::Refused(failure)) => {
-                log::error!(group:% = settings.key; "the channel is not followed: {}", failure.one_line());
+                log::error!(group:% = settings.key; "{}: the channel is not followed: {}", settings.key, failure.one_line());
                 return "does not follow its channel".to_owned();
             }
             Err(PollError::Unread(failure)) => failure.one_line(),
         };
         if log.begins() {
-            log::warn!(group:% = settings.key; "the release is not here yet: {problem}");
+            log::warn!(group:% = settings.key; "{}: the release is not here yet: {problem}", settings.key);
         }
         tokio::time::sleep_until(retries.failed()).await;
     }

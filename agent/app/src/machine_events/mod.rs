@@ -106,7 +106,7 @@ impl Runner {
         let change = match run.script() {
             None => match begin(setup, run) {
                 Ok(names) => {
-                    log::info!(hostler_event = "machine-event-started", event:% = run.event, scripts = names.len(); "{} begins", run.event);
+                    log::info!(hostler_event = "machine-event-started", event:% = run.event, scripts = names.len(); "the machine event {} started, with {} scripts", run.event, names.len());
                     Change::Begin(run.number, names)
                 }
                 Err(error) => Change::Refused(run.number, format!("{error:#}")),
@@ -141,7 +141,7 @@ impl Runner {
                 Ok(_) = state.wait_for(|state| state.machine_events.is_hurried()), if !hurried => {
                     hurried = true;
                     if let Err(error) = hooks::cancel(directory) {
-                        log::warn!(error:%; "a script that is in the way of the instance's end cannot be ended");
+                        log::warn!(error:%; "a script that is in the way of the instance's end cannot be ended: {error}");
                     }
                 }
             }
@@ -197,7 +197,7 @@ impl Runner {
             return;
         };
         if ended.failures.is_empty() {
-            log::info!(hostler_event = "machine-event-ended", event:% = run.event; "{} succeeded", run.event);
+            log::info!(hostler_event = "machine-event-ended", event:% = run.event; "the machine event {} succeeded", run.event);
         } else {
             let log = setup.layout.machine_run(run.event, run.number).join("scripts.log");
             let output = if log.exists() { format!("; its output is in {}", log.display()) } else { String::new() };
@@ -261,7 +261,7 @@ fn forget_old(setup: &Setup, state: &State) {
             _ => Ok(()),
         };
         if let Err(error) = gone {
-            log::warn!(error:%; "{} cannot be taken away", path.display());
+            log::warn!(error:%; "{} cannot be deleted: {error}", path.display());
         }
     }
 }

@@ -148,7 +148,8 @@ impl Delivery {
             operator_event!(
                 Warn, OperatorEvent::LogsLost,
                 too_old = rejected.too_old, expired = rejected.expired, too_new = rejected.too_new;
-                "CloudWatch Logs did not keep events: look at the clock and at the time format of their log"
+                "CloudWatch Logs did not keep {} events ({} too old, {} expired, {} too new): look at the clock and at the time format of their log",
+                rejected.all(), rejected.too_old, rejected.expired, rejected.too_new
             );
         }
     }
@@ -159,7 +160,7 @@ impl Delivery {
         self.totals.failed += u64::from(!is_throttled);
         let needs_somebody = matches!(fault.kind, FaultKind::Denied(_) | FaultKind::NoCredentials);
         if !is_throttled && self.failing.begins() {
-            log::warn!(error:% = fault; "logs are not shipped; they wait in their files");
+            log::warn!(error:% = fault; "logs are not shipped; they wait in their files: {fault}");
         }
         let wait = self.waits.entry(ticket.clone()).or_insert_with(|| Retries::new(BACKOFF));
         wait.failed_with(if needs_somebody { DENIED } else { BACKOFF });
@@ -173,7 +174,7 @@ fn set_retention(service: CloudWatchLogs, group: String, days: u32) {
             match service.put_retention(&group, days).await {
                 Ok(()) => return,
                 Err(fault) if failures == 20 => {
-                    log::warn!(group, days, error:% = fault; "the retention of a log group could not be set");
+                    log::warn!(group, days, error:% = fault; "the retention of the log group {group} could not be set to {days} days: {fault}");
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(BACKOFF.wait_ms(failures, clock::random()))).await,
             }

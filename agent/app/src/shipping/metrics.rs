@@ -64,7 +64,7 @@ impl Metrics {
             match RecordFile::open(&path, setup.limits.agent_log_bytes) {
                 Ok(opened) => self.file = Some(opened),
                 Err(error) if self.log.differs(&error.to_string()) => {
-                    log::warn!(error:%; "metrics are not written to {}", path.display());
+                    log::warn!(error:%; "metrics are not written to {}: {error}", path.display());
                 }
                 Err(_) => {}
             }

@@ -75,7 +75,7 @@ impl Shipping {
         let wake = Arc::new(Notify::new());
         let tail = sources::open(&setup, &settings, &names, &wake)?;
         let changes = tail.changes()?;
-        log::info!(files = settings.files.len(), journals = settings.journal.len(); "logs are shipped");
+        log::info!(files = settings.files.len(), journals = settings.journal.len(); "logs are shipped: {} patterns of files, {} parts of the journal, and the agent's own", settings.files.len(), settings.journal.len());
         // Follows the existing groups too.
         state.mark_changed();
         let (sender, requests) = mpsc::channel(8);
@@ -115,7 +115,7 @@ impl Shipping {
             let _ = finished.await;
         }
         if let Err(error) = self.task.await {
-            log::error!(error:%; "shipping logs ended early");
+            log::error!(error:%; "shipping logs ended early: {error}");
         }
     }
 }
@@ -277,7 +277,7 @@ impl Task {
                 Ok(worked) => worked,
                 Err(Ok(payload)) => std::panic::resume_unwind(payload),
                 Err(Err(error)) => {
-                    log::error!(error:%; "logs are not shipped any more");
+                    log::error!(error:%; "logs are not shipped any more: {error}");
                     return None;
                 }
             };
@@ -317,7 +317,7 @@ impl Task {
         tokio::select! {
             Some(done) = self.sending.join_next(), if !self.sending.is_empty() => match done {
                 Ok((ticket, sent)) => self.delivery.ended(&mut tail, &ticket, sent),
-                Err(error) => log::error!(error:%; "a request to CloudWatch Logs ended early"),
+                Err(error) => log::error!(error:%; "a request to CloudWatch Logs ended early: {error}"),
             },
             () = changed(self.changes.as_ref(), quiet_until) => {}
             () = self.wake.notified() => {}

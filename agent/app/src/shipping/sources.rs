@@ -115,7 +115,7 @@ pub fn follow_deployments(tail: &mut Tail, setup: &Setup, settings: &LogSettings
     let Some(target) = &settings.deployments else { return };
     for group in state.groups.values() {
         if let Err(error) = follow_group(tail, setup, target, names, &group.key) {
-            log::error!(error:%; "a group's logs cannot be followed");
+            log::error!(error:%; "{}: the logs of its deployments cannot be followed: {error}", group.key);
         }
     }
 }

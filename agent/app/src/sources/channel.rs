@@ -228,7 +228,7 @@ async fn poll(
     if setup_watch.now().settings.signatures.channel.is_none() {
         log::warn!(
             hostler_event = "unsigned", group:% = group.key, channel;
-            "releases are followed unsigned: no keys are configured"
+            "{}: releases are followed unsigned, because no keys are configured", group.key
         );
     }
     loop {
@@ -248,7 +248,7 @@ async fn poll(
                 }
                 channels.note(&group.key, None);
                 if log.ends() {
-                    log::info!(hostler_event = "channel-read-again", group:% = group.key, channel; "the channel can be read again");
+                    log::info!(hostler_event = "channel-read-again", group:% = group.key, channel; "{}: the channel {channel} can be read again", group.key);
                 }
                 known = take(handle, &group.key, found, known).await;
             }
@@ -277,9 +277,9 @@ fn tried_sequence(handle: &Handle, key: &GroupKey) -> u64 {
 
 fn tell(key: &GroupKey, channel: &str, refused: bool, problem: &str) {
     if refused {
-        operator_event!(Error, OperatorEvent::ChannelRefused, group = key, channel = channel; "the channel is not followed: {problem}");
+        operator_event!(Error, OperatorEvent::ChannelRefused, group = key, channel = channel; "{key}: the channel is not followed: {problem}");
     } else {
-        log::warn!(hostler_event = "channel-unreadable", group:% = key, channel; "the channel is not followed: {problem}");
+        log::warn!(hostler_event = "channel-unreadable", group:% = key, channel; "{key}: the channel is not followed: {problem}");
     }
 }
 
@@ -311,9 +311,9 @@ async fn take(handle: &Handle, key: &GroupKey, found: PollResult, known: Option<
             None
         }
         PollResult::Release { sequence, follow: Follow::Deploy, request, .. } => {
-            log::info!(group:% = key, sequence; "release {sequence} is followed ({})", request.trust);
+            log::info!(group:% = key, sequence; "{key}: release {sequence} is followed ({})", request.trust);
             if let Err(error) = deploy(handle, *request).await {
-                log::warn!(group:% = key, sequence; "the release is not deployed: {error}");
+                log::warn!(group:% = key, sequence; "{key}: release {sequence} is not deployed: {error}");
             }
             None
         }

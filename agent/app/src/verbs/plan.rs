@@ -215,7 +215,7 @@ fn show_adapted(adapted: &[Adapted]) {
 /// Downloads a bundle from the network into a file without a name.
 fn fetched(setup: &Setup, object: &AnyObject, scratch: &Path) -> Result<File, Failure> {
     let file = tempfile::tempfile_in(scratch).context("cannot make a temporary file for the bundle")?;
-    let target = DownloadTarget { file: file.as_fd(), note: None };
+    let target = DownloadTarget { file: file.as_fd(), note: None, meter: None };
     super::block_on(async {
         object.download(target, None, &setup.stores.downloads).await.map_err(stores::failure)?;
         Ok(ExitCode::Ok)

@@ -90,7 +90,9 @@ impl Rebuild<'_> {
         let same = found == (expected.size, expected.sha256);
         let moved = fetched + size - have;
         match same {
-            true => log::info!(bytes = size, moved; "the bundle was rebuilt from the kept one"),
+            true => {
+                log::info!(bytes = size, moved; "the bundle of {size} bytes was rebuilt from the kept one, and {moved} bytes were fetched")
+            }
             false => log::info!("what was rebuilt from the kept bundle is not the release's: all of it is fetched"),
         }
         Ok(same)

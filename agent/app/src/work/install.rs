@@ -172,7 +172,8 @@ fn plan(
     for warning in &planned.warnings {
         let of_ways = matches!(warning.code, ProblemCode::UnsafePath | ProblemCode::PlaceChanged);
         if of_ways || warning.code == ProblemCode::CannotLook {
-            log::warn!(deployment = job.deployment.id.as_str(); "{warning}");
+            let id = &job.deployment.id;
+            log::warn!(deployment = id.as_str(); "{id}: {warning}");
         }
         // A hook may have changed an owner since.
         let text = warning.to_string();

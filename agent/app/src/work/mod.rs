@@ -93,7 +93,7 @@ impl Worker for HostWorker {
     }
 
     async fn put_back(&self, withdrawal: Withdrawal) -> WorkResult {
-        log::warn!(deployment = withdrawal.deployment.as_str(); "no deployment puts this host back into service, so it is done now: {withdrawal}");
+        log::warn!(deployment = withdrawal.deployment.as_str(); "no deployment puts this host back into service, so the agent does it now: {withdrawal}");
         let done = traffic::allow(&self.setup_watch.now(), &self.instance, Some(&withdrawal)).await;
         match &done {
             Ok(warnings) => warnings.iter().for_each(|warning| log::warn!("{warning}")),

@@ -53,7 +53,7 @@ pub fn check(
     if job.deployment.request.purpose.rolls_back().is_some() {
         // The new application is gone either way: the scripts of the old one that can start are started.
         let found = found.unwrap_or_else(|failure| {
-            log::warn!(deployment = job.deployment.id.as_str(); "scripts are not checked before a rollback: {}", failure.message);
+            log::warn!(deployment = job.deployment.id.as_str(); "{}: scripts are not checked before a rollback: {}", job.deployment.id, failure.message);
             Vec::new()
         });
         return Ok((Problems::default(), found.into_iter().map(|found| found.problem).collect()));

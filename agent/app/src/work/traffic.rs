@@ -140,7 +140,7 @@ async fn find(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<Traffic
     let found = match services.surroundings(&settings).await? {
         Ok(found) => found,
         Err(why) => {
-            log::info!(deployment = job.deployment.id.as_str(); "nothing is done about traffic: {why}");
+            log::info!(deployment = job.deployment.id.as_str(); "{}: the host stays in service: {why}", job.deployment.id);
             return Ok(nothing());
         }
     };
@@ -169,7 +169,7 @@ pub async fn block(setup: &Setup, instance: &InstanceId, job: &Job) -> Result<Ve
     let Some(withdrawal) = &job.withdrawal else { return Ok(Vec::new()) };
     match take_out(setup, instance, withdrawal).await {
         Ok(()) => {
-            log::info!(deployment = job.deployment.id.as_str(); "out of service: {withdrawal}");
+            log::info!(deployment = job.deployment.id.as_str(); "{}: the host is out of service: {withdrawal}", job.deployment.id);
             Ok(Vec::new())
         }
         Err(failure) if may_go_on_without(job) => {
@@ -215,6 +215,6 @@ pub async fn allow(
         let why = failure.message;
         warnings.push(format!("the application status checks stay suppressed for {most} minutes at most: {why}"));
     }
-    log::info!(deployment = withdrawal.deployment.as_str(); "back in service; before: {withdrawal}");
+    log::info!(deployment = withdrawal.deployment.as_str(); "{}: the host is back in service; before: {withdrawal}", withdrawal.deployment);
     Ok(warnings)
 }

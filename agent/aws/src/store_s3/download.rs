@@ -14,6 +14,7 @@ use std::sync::Arc;
 use hostler_core::config::settings::DownloadSettings;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::store::{Content, StoreError, StoreErrorKind};
+use hostler_core::transfer::Meter;
 use sha2::{Digest as _, Sha256};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -40,6 +41,8 @@ pub struct DownloadTarget<'a> {
     pub file: BorrowedFd<'a>,
     /// The note; without a note every download begins at the beginning.
     pub note: Option<BorrowedFd<'a>>,
+    /// Counts the bytes for a user who waits.
+    pub meter: Option<&'a Arc<Meter>>,
 }
 
 /// A fetched object.
@@ -80,7 +83,9 @@ impl S3Object {
             }
             room::reserve(&file, facts.size).map_err(|shortage| self.full(shortage))?;
             moved += note.missing_bytes();
-            let sha256 = self.fetch_parts(&file, &facts, &mut note, settings).await?;
+            let source = self.source(&file, &facts, settings, target.meter).await;
+            source.limiter.begin(facts.size.saturating_sub(note.missing_bytes()), facts.size);
+            let sha256 = self.fetch_parts(&source, &facts, &mut note).await?;
             match expected.filter(|expected| expected.sha256 != sha256) {
                 None => {
                     let content = Content { size: facts.size, sha256 };
@@ -111,7 +116,7 @@ impl S3Object {
     ) -> Result<(), StoreError> {
         let file = Arc::new(self.own(file)?);
         room::reserve(&file, facts.size).map_err(|shortage| self.full(shortage))?;
-        let source = self.source(&file, facts, settings).await;
+        let source = self.source(&file, facts, settings, None).await;
         let most = self.limits.download_part_bytes;
         let pieces = ranges.iter().flat_map(|range| {
             (range.start..range.end)
@@ -138,12 +143,10 @@ impl S3Object {
     /// Fetches the missing parts and hashes everything in order, close behind.
     async fn fetch_parts(
         &self,
-        file: &Arc<File>,
+        source: &Arc<Source>,
         facts: &Facts,
         note: &mut Note,
-        settings: &DownloadSettings,
     ) -> Result<Sha256Digest, StoreError> {
-        let source = self.source(file, facts, settings).await;
         let mut queue = note.missing().into_iter();
         let mut workers = JoinSet::new();
         let mut hashing: Option<JoinHandle<io::Result<Sha256>>> = None;
@@ -153,14 +156,14 @@ impl S3Object {
             while workers.len() < self.limits.download_connections
                 && let Some(index) = queue.next()
             {
-                let (source, range) = (Arc::clone(&source), note.range(index));
+                let (source, range) = (Arc::clone(source), note.range(index));
                 workers.spawn(async move { part::fetch(source, range).await.map(|()| index) });
             }
             let ready = note.complete_up_to().min(hashed + HASH_BYTES);
             if ready > hashed
                 && let Some(hasher) = resting.take()
             {
-                let (file, range) = (Arc::clone(file), hashed..ready);
+                let (file, range) = (Arc::clone(&source.file), hashed..ready);
                 hashed = ready;
                 hashing = Some(tokio::task::spawn_blocking(move || hash(&file, range, hasher)));
             }
@@ -181,13 +184,19 @@ impl S3Object {
         Ok(Sha256Digest::from_bytes(hasher.finalize().into()))
     }
 
-    async fn source(&self, file: &Arc<File>, facts: &Facts, settings: &DownloadSettings) -> Arc<Source> {
+    async fn source(
+        &self,
+        file: &Arc<File>,
+        facts: &Facts,
+        settings: &DownloadSettings,
+        meter: Option<&Arc<Meter>>,
+    ) -> Arc<Source> {
         Arc::new(Source {
             object: self.clone(),
             client: self.bucket.client_for(self.limits.download_connections).await,
             etag: facts.etag.clone(),
             file: Arc::clone(file),
-            limiter: SharedRateLimiter::new(settings.max_bytes_per_second),
+            limiter: SharedRateLimiter::new(settings.max_bytes_per_second, meter),
         })
     }
 

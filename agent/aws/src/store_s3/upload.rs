@@ -34,6 +34,7 @@ impl S3Store {
             return Ok(PutOutcome::PreconditionFailed);
         }
         let from = Arc::new(from);
+        self.uploaded.begin(0, content.size);
         if content.size <= self.limits.upload_part_bytes {
             return self.put_whole(key, &from, content).await;
         }
@@ -108,14 +109,14 @@ impl S3Store {
             if on_the_way.len() >= self.limits.upload_connections {
                 done.push(self.arrived(key, on_the_way.join_next().await)?);
             }
-            on_the_way.spawn(upload_part(
-                client.clone(),
-                self.bucket.name.clone(),
-                self.key(key),
-                upload.to_owned(),
-                number,
-                bytes,
-            ));
+            let (meter, size) = (Arc::clone(&self.uploaded), bytes.len() as u64);
+            let (client, bucket, key) = (client.clone(), self.bucket.name.clone(), self.key(key));
+            let part = upload_part(client, bucket, key, upload.to_owned(), number, bytes);
+            on_the_way.spawn(async move {
+                let part = part.await;
+                meter.add(if part.is_ok() { size } else { 0 });
+                part
+            });
         }
         while let Some(joined) = on_the_way.join_next().await {
             done.push(self.arrived(key, Some(joined))?);

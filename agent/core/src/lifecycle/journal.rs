@@ -60,6 +60,19 @@ pub enum InstanceState {
     Terminating,
 }
 
+impl InstanceState {
+    /// The state in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::InService => "in service",
+            Self::WarmPool => "in the warm pool",
+            Self::Standby => "in Standby",
+            Self::RebalanceHold => "held because EC2 recommends another instance",
+            Self::Terminating => "terminating",
+        }
+    }
+}
+
 /// An action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {

@@ -56,13 +56,13 @@ impl WorkFailure {
         Self { message: message.to_string(), kind: FailureKind::of(error) }
     }
 
-    /// A script's event that fails because the script did not succeed.
-    pub(super) fn of_script(location: &str, outcome: &HookOutcome) -> Self {
+    /// A script's event that fails because the script did not succeed; `how` it ended is for people.
+    pub(super) fn of_script(location: &str, outcome: &HookOutcome, how: &str) -> Self {
         let kind = match outcome {
             HookOutcome::CouldNotStart { no_space: true, .. } => FailureKind::NoSpace,
             _ => FailureKind::Other,
         };
-        Self { message: format!("{location}: {outcome}"), kind }
+        Self { message: format!("{location}: {how}"), kind }
     }
 }
 

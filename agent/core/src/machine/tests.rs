@@ -11,6 +11,7 @@ mod keys;
 mod not_undone;
 mod properties;
 mod room;
+mod timed_out;
 mod traffic;
 mod want_of_space;
 

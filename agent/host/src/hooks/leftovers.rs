@@ -46,7 +46,7 @@ fn end_session(script: ProcessId, marks: &[String]) {
     if is_proven {
         members.iter().for_each(|member| processes::send(member, Signal::SIGKILL));
     } else if !members.is_empty() {
-        log::info!(session = script.pid; "processes are left alone: their session has a hook's number and none of its marks");
+        log::info!(session = script.pid; "the processes of session {} are left alone: it has a hook's number and none of its marks", script.pid);
     }
 }
 

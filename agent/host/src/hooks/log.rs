@@ -185,7 +185,7 @@ impl LogFile {
     fn append(&mut self, text: &str) -> usize {
         let mut written = 0;
         if let Err(error) = self.try_append(text.as_bytes(), &mut written) {
-            log::debug!(path = self.path.display().to_string(), error = error.to_string(); "a hook's log is not written");
+            log::debug!(path = self.path.display().to_string(), error = error.to_string(); "a hook's log is not written: {error}");
             self.file = None;
             self.broken_line = written > 0 && text.as_bytes()[written - 1] != b'\n' || self.broken_line && written == 0;
         }

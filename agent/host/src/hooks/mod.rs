@@ -174,7 +174,7 @@ impl Attempt<'_> {
                     attempts.had_no_space |= is_for_want_of_space(&error);
                     ::log::warn!(
                         directory = self.directory.path().display().to_string(), error = error.to_string();
-                        "the state of a hook cannot be read, asking again"
+                        "the state of the hook in {} cannot be read, asking again: {error}", self.directory.path().display()
                     );
                 }
             }
@@ -270,14 +270,14 @@ impl Attempt<'_> {
         let (directory, supervisor) = (self.directory.path().display().to_string(), processes.supervisor.pid);
         if late.since.elapsed() < patience {
             if !late.said && late.since.elapsed() >= patience / 4 {
-                ::log::warn!(directory, supervisor; "a hook's deadline is over and its supervisor has not ended it yet");
+                ::log::warn!(directory, supervisor; "the deadline of the hook in {directory} is over and its supervisor (process {supervisor}) has not ended it yet");
                 late.said = true;
             }
             return None;
         }
         ::log::error!(
             directory, supervisor;
-            "the supervisor of a hook does not keep the deadline (it is stopped, or waits for a device): the agent ends the hook"
+            "the supervisor (process {supervisor}) of the hook in {directory} does not keep the deadline (it is stopped, or waits for a device): the agent ends the hook"
         );
         let killed = leftovers::end_overdue(&processes);
         let now = clock::now_ms();
@@ -290,7 +290,7 @@ impl Attempt<'_> {
     fn overdue(&self, overdue: &Overdue) -> HookResult {
         let reserved = self.directory.reserve_result();
         if let Err(error) = reserved.and_then(|reserved| self.directory.write_result(&reserved, &overdue.result)) {
-            ::log::warn!(error = error.to_string(); "the result of a hook that was ended is not written");
+            ::log::warn!(error = error.to_string(); "the result of a hook that was ended is not written: {error}");
         }
         overdue.result.clone()
     }
@@ -302,7 +302,7 @@ impl Attempt<'_> {
             Ok(None) => {}
             Err(error) => ::log::warn!(
                 directory = self.directory.path().display().to_string(), error = error.to_string();
-                "what an interrupted hook left running is not known"
+                "what the interrupted hook in {} left running is not known: {error}", self.directory.path().display()
             ),
         }
         let now = clock::now_ms();

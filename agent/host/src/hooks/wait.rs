@@ -34,7 +34,7 @@ impl Watch {
     pub fn new(directory: &Path) -> Self {
         let events = watch(directory);
         if let Err(error) = &events {
-            log::debug!(error = error.to_string(); "no inotify for a hook's directory, looking instead");
+            log::debug!(error = error.to_string(); "no inotify for a hook's directory, looking instead: {error}");
         }
         Self { events: events.ok(), pause: SOON }
     }

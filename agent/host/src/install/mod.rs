@@ -347,7 +347,7 @@ fn restore_contexts(plan: &Plan) {
     };
     if let Err(error) = label() {
         // The files are in place and readable by the user that made them; a label can be set again by hand.
-        log::warn!(error:%; "could not restore SELinux contexts of installed files");
+        log::warn!(error:%; "could not restore SELinux contexts of installed files: {error}");
     }
 }
 

@@ -62,7 +62,7 @@ impl Tail {
         let events = stream.events;
         let body = self.batch.finish();
         let body = if self.compress { compress(body) } else { Ok(body.to_vec()) };
-        let body = body.inspect_err(|error| log::error!(error:%; "a batch was not packed")).ok()?;
+        let body = body.inspect_err(|error| log::error!(error:%; "a batch was not packed: {error}")).ok()?;
         stream.out = Some(intent.clone());
         if !is_again {
             self.positions.note(Record::Intent { stream: key.to_owned(), intent });
@@ -197,7 +197,7 @@ impl Tail {
         stream.old_said = true;
         log::warn!(
             message_id = OperatorEvent::LogsLost.message_id(), hostler_event = OperatorEvent::LogsLost.name(),
-            stream:% = stream.name.stream; "events older than 14 days are left out: the service would not keep them"
+            stream:% = stream.name.stream; "events of {} older than 14 days are left out: the service would not keep them", stream.name.stream
         );
     }
 
@@ -244,7 +244,7 @@ impl Tail {
         file.tried = Some(file.size);
         let path = file.path.display().to_string();
         self.errors.note(key, format!("cannot read {path}: {error}"));
-        log::warn!(path, error:%; "a log cannot be read");
+        log::warn!(path, error:%; "the log {path} cannot be read: {error}");
     }
 
     /// Opens a file at its path; if it is not there, looks for it.

@@ -41,7 +41,7 @@ impl Errors {
         }
         self.note(&name.key(), format!("cannot read {}: {error}", path.display()));
         if self.said.len() < MOST_SAID && self.said.insert(path.to_owned()) {
-            log::warn!(path:% = path.display(), error:%; "a log cannot be read");
+            log::warn!(path:% = path.display(), error:%; "the log {} cannot be read: {error}", path.display());
         }
     }
 
@@ -51,7 +51,7 @@ impl Errors {
             return;
         }
         if !self.refused_before.contains(path) {
-            log::warn!(path:% = path.display(), reason; "a log is not shipped");
+            log::warn!(path:% = path.display(), reason; "the log {} is not shipped: {reason}", path.display());
         }
         self.refused.insert(path.to_owned(), not_shipped(name, path, reason));
     }
@@ -60,7 +60,7 @@ impl Errors {
     pub fn leave_out(&mut self, name: &StreamName, path: &Path, reason: &str) {
         log::error!(
             message_id = OperatorEvent::LogsLost.message_id(), hostler_event = OperatorEvent::LogsLost.name(),
-            path:% = path.display(), reason; "a packed log is left out"
+            path:% = path.display(), reason; "the packed log {} is left out: {reason}", path.display()
         );
         if let Ok(found) = path.metadata()
             && self.left_out.len() < MOST_SAID
@@ -81,7 +81,7 @@ impl Errors {
 
     pub fn too_many(&mut self, pattern: &str, most: usize) {
         if self.said.len() < MOST_SAID && self.said.insert(PathBuf::from(pattern)) {
-            log::warn!(pattern, most; "a pattern of logs finds too many files or directories: the first ones are followed, narrow it down");
+            log::warn!(pattern, most; "the pattern {pattern} finds more than {most} files or directories: the first ones are followed, narrow it down");
         }
     }
 }

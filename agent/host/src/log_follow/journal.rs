@@ -234,7 +234,7 @@ impl Tail {
             .stack_size(256 << 10)
             .spawn(move || reader.run_through_faults(&wake));
         if let Err(error) = started {
-            log::error!(error:%; "the journal cannot be followed");
+            log::error!(error:%; "the journal cannot be followed: {error}");
         }
         let gather_ms = source.settings.gather_ms;
         let tail = JournalTail { stream, source, cursor: cursor.unwrap_or_default(), gather_ms, shared };
@@ -340,7 +340,7 @@ impl Reader {
                 Ok(_) => (by_time, pause) = (false, RESTART.0),
                 Err(error) => {
                     if !said {
-                        log::warn!(error:%; "journalctl cannot be started: the journal is not shipped");
+                        log::warn!(error:%; "journalctl cannot be started: the journal is not shipped: {error}");
                     }
                     (said, pause) = (true, longest);
                 }

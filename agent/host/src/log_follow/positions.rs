@@ -218,7 +218,7 @@ impl Positions {
         } else if was_used {
             log::error!(
                 directory:% = directory.display();
-                "the positions of the logs are damaged: every log is read from its configured beginning"
+                "the positions of the logs in {} are damaged: every log is read from its configured beginning", directory.display()
             );
         }
         // Data after the last good record may be torn; the new snapshot has nothing behind it.
@@ -226,12 +226,12 @@ impl Positions {
             if newest.is_none() {
                 return Err(error);
             }
-            log::warn!(error:%; "the positions of the logs go on in the file that they are in");
+            log::warn!(error:%; "the positions of the logs go on in the file that they are in: {error}");
             positions.go_on()?;
         }
         // The disk may be full by the time the other file is needed.
         if let Err(error) = reserve(&positions.slots[1 - positions.current], positions.capacity) {
-            log::warn!(error:%; "the positions of the logs may not find the space that they will need");
+            log::warn!(error:%; "the positions of the logs may not find the space that they will need: {error}");
         }
         Ok(positions)
     }
@@ -256,7 +256,7 @@ impl Positions {
             Ok(()) => self.failing = false,
             Err(error) => {
                 if !self.failing {
-                    log::warn!(error:%; "the positions of the logs cannot be written; a crash now would repeat more");
+                    log::warn!(error:%; "the positions of the logs cannot be written; a crash now would repeat more: {error}");
                 }
                 self.failing = true;
             }
@@ -299,7 +299,7 @@ impl Positions {
         self.synced_ms = now_ms;
         match atomic::sync(&self.slots[self.current], File::sync_data) {
             Ok(()) => self.unsynced = false,
-            Err(error) => log::warn!(error:%; "the positions of the logs cannot be synced"),
+            Err(error) => log::warn!(error:%; "the positions of the logs cannot be synced: {error}"),
         }
     }
 

@@ -121,7 +121,7 @@ impl Tail {
         let id = self.next_id();
         let mut file = TrackedFile::new(id, &source.key, stream, between, Position::default(), now_ms);
         (file.origin, file.place) = (origin.to_owned(), FileState::Rotated);
-        log::info!(path:% = file.path.display(); "a log that was rotated away unseen is read");
+        log::info!(path:% = file.path.display(); "the log {} that was rotated away unseen is read", file.path.display());
         self.positions.note(Record::File(file.record()));
         self.files.insert(id, file);
     }
@@ -170,7 +170,7 @@ impl Tail {
             self.lost_bytes += bytes;
             log::error!(
                 message_id = OperatorEvent::LogsLost.message_id(), hostler_event = OperatorEvent::LogsLost.name(),
-                path:% = file.path.display(), bytes, from = file.position.offset; "a part of a log is lost: {why}"
+                path:% = file.path.display(), bytes, from = file.position.offset; "{bytes} bytes of {} are lost: {why}", file.path.display()
             );
             self.errors.note(&file.stream, format!("{bytes} bytes of {} are lost: {why}", file.path.display()));
         }

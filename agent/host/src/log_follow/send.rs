@@ -72,7 +72,7 @@ impl Tail {
             return true;
         };
         if !self.unredacted_said {
-            log::error!(error:%; "no log is shipped until it is known what its secrets are");
+            log::error!(error:%; "no log is shipped until it is known what its secrets are: {error}");
         }
         self.unredacted_said = true;
         self.errors.note(key, error.to_string());
@@ -207,7 +207,7 @@ impl Tail {
         } else {
             log::error!(
                 message_id = OperatorEvent::LogsLost.message_id(), hostler_event = OperatorEvent::LogsLost.name(),
-                stream:% = stream.name.stream, error; "an event is left out: the service refuses it"
+                stream:% = stream.name.stream, error; "an event of {} is left out: the service refuses it: {error}", stream.name.stream
             );
             self.losses.refused_events += 1;
             self.acknowledge(ticket, now_ms);

@@ -25,8 +25,8 @@ pub(super) struct DirectoryWatch {
 impl DirectoryWatch {
     pub fn new() -> Self {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
-        let inotify =
-            inotify.inspect_err(|error| log::info!(error:%; "no inotify: logs are looked at every two seconds"));
+        let inotify = inotify
+            .inspect_err(|error| log::info!(error:%; "no inotify: logs are looked at every two seconds: {error}"));
         Self { inotify: inotify.ok(), watched: BTreeMap::new() }
     }
 

@@ -173,7 +173,7 @@ impl Opener {
         let (Some(taken), Some(Refused::Unsafe(step))) = (&self.taken, refusal(error)) else { return false };
         let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
         if taken.len() < MOST_SAID && taken.insert(path.to_owned()) {
-            log::warn!(path:% = path.display(), step:%; "an unsafe way to a file is taken, as unsafe_paths: warn says");
+            log::warn!(path:% = path.display(), step:%; "an unsafe way to {} is taken, as unsafe_paths: warn says: {step}", path.display());
         }
         true
     }

@@ -62,10 +62,11 @@ impl Following {
             return;
         }
         log::info!(
-            "the poll of the CodeDeploy service that is open is waited for, {LAST_POLL:?} at most: it may bring a command"
+            "the poll of the CodeDeploy service that is open is waited for, {} seconds at most: it may bring a command",
+            LAST_POLL.as_secs()
         );
         if tokio::time::timeout(LAST_POLL, open.wait_for(|open| *open == 0)).await.is_err() {
-            log::info!("the open poll of the CodeDeploy service is given up after {LAST_POLL:?}");
+            log::info!("the open poll of the CodeDeploy service is given up after {} seconds", LAST_POLL.as_secs());
         }
     }
 }

@@ -62,7 +62,8 @@ async fn take_in(follower: &Arc<Follower>, command: Option<HostCommand>, open: O
         // The poll was open when the CodeDeploy agent started. The service hands out an unacknowledged command again.
         log::warn!(
             command = command.host_command_identifier.as_str(), pid = agent.pid;
-            "a command is left to the CodeDeploy agent, which was started on this host"
+            "command {} is left to the CodeDeploy agent (process {}), which was started on this host",
+            command.host_command_identifier, agent.pid
         );
         return true;
     }

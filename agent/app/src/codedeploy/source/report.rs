@@ -44,11 +44,11 @@ async fn deliver(follower: &Follower, identifier: &str, report: &Report) {
         match follower.service.complete(identifier, report).await {
             Ok(()) => break,
             Err(fault) if is_refused_for_good(&fault) => {
-                log::error!(command = identifier; "the service refuses a command's report: {fault}");
+                log::error!(command = identifier; "the CodeDeploy service refuses the report of command {identifier}: {fault}");
                 break;
             }
             Err(fault) => {
-                log::warn!(command = identifier; "a command's report was not taken and is sent again: {fault}");
+                log::warn!(command = identifier; "the report of command {identifier} was not taken and is sent again: {fault}");
                 tokio::time::sleep_until(retries.failed()).await;
             }
         }

@@ -32,14 +32,14 @@ pub async fn take(in_hand: InHand, command: HostCommand) {
 
 async fn take_unless_known(follower: &Follower, command: HostCommand) {
     if let Err(problem) = command.check(follower.service.host_identifier()) {
-        log::error!(command = command.command_name.as_str(); "a command of the service is not carried out: {problem}");
+        log::error!(command = command.command_name.as_str(); "the CodeDeploy service's command {} is not carried out: {problem}", command.command_name);
         return;
     }
     let identifier = command.host_command_identifier.as_str();
     let known = follower.handle.state().borrow().service.command(identifier).map(|known| known.stage.clone());
     match known {
         None => {
-            log::info!(command = command.command_name.as_str(), execution = command.deployment_execution_id.as_str(); "a command of the service came");
+            log::info!(command = command.command_name.as_str(), execution = command.deployment_execution_id.as_str(); "the CodeDeploy service commands {} of {}", command.command_name, command.deployment_execution_id);
             let Some(order) = order_of(follower, &command).await else { return };
             let noop = order.as_ref().ok().map(|order| order.is_noop());
             commanded(follower, &command, order).await;
@@ -73,11 +73,13 @@ async fn acknowledge(follower: &Follower, identifier: &str, noop: bool) {
         match follower.service.acknowledge(identifier, noop).await {
             Ok(answer) => break answer,
             Err(fault) if is_refused_for_good(&fault) => {
-                log::warn!("the service refuses a command's acknowledgement, so it is not carried out: {fault}");
+                log::warn!(
+                    "the CodeDeploy service refuses the acknowledgement of command {identifier}, which is not carried out: {fault}"
+                );
                 break CommandStatus::Succeeded;
             }
             Err(fault) => {
-                log::warn!("a command's acknowledgement was not taken and is sent again: {fault}");
+                log::warn!("the acknowledgement of command {identifier} was not taken and is sent again: {fault}");
                 tokio::time::sleep_until(retries.failed()).await;
             }
         }
@@ -183,7 +185,7 @@ pub async fn report_commands_of_the_agent(follower: &Follower) {
     });
     let known = follower.handle.state().borrow().clone();
     for identifier in commands.into_iter().filter(|command| known.service.command(command).is_none()) {
-        log::warn!(command = identifier.as_str(); "a command that the CodeDeploy agent left unfinished is reported as failed");
+        log::warn!(command = identifier.as_str(); "command {identifier}, which the CodeDeploy agent left unfinished, is reported as failed");
         let order = Err(Report::failed_after_restart());
         let _ = follower.handle.ask(Event::Commanded { identifier, execution: String::new(), order }).await;
     }

@@ -28,12 +28,12 @@ pub async fn track(follower: &Follower) {
 fn write_changes(directory: &Path, before: &BTreeMap<DeploymentId, String>, now: &BTreeMap<DeploymentId, String>) {
     for deployment in before.keys().filter(|deployment| !now.contains_key(*deployment)) {
         if let Err(error) = remove_tracking_file(directory, deployment.as_str()) {
-            log::warn!(deployment = deployment.as_str(); "a tracking file cannot be deleted: {error}");
+            log::warn!(deployment = deployment.as_str(); "{deployment}: the CodeDeploy agent's tracking file cannot be deleted: {error}");
         }
     }
     for (deployment, command) in now.iter().filter(|(deployment, command)| before.get(*deployment) != Some(*command)) {
         if let Err(error) = write_tracking_file(directory, deployment.as_str(), command) {
-            log::warn!(deployment = deployment.as_str(); "a tracking file cannot be written: {error}");
+            log::warn!(deployment = deployment.as_str(); "{deployment}: the CodeDeploy agent's tracking file cannot be written: {error}");
         }
     }
 }

@@ -84,7 +84,7 @@ impl ClaimOfGroup {
                 if self.log.begins() {
                     log::warn!(
                         hostler_event = "unhealthy-not-reported", group:% = self.key, channel = self.channel.as_str();
-                        "reporting an unhealthy host to the Auto Scaling group is tried again: {}", failure.one_line()
+                        "{}: reporting this host as unhealthy to its Auto Scaling group is tried again: {}", self.key, failure.one_line()
                     );
                 }
             }
@@ -149,7 +149,7 @@ impl ClaimOfGroup {
         if reported && self.told_reported.begins() {
             operator_event!(
                 Warn, OperatorEvent::ReportedUnhealthy, group = self.key;
-                "the Auto Scaling group was told that this host is unhealthy, and replaces it"
+                "{}: the Auto Scaling group was told that this host is unhealthy, and replaces it", self.key
             );
         }
     }
@@ -188,7 +188,7 @@ impl ClaimOfGroup {
         let from = before.map_or("none", |stored| stored.claim.instance.as_str());
         log::info!(
             hostler_event = "unhealthy-claimed", group:% = self.key, from = from;
-            "this host has been unhealthy for long and claims to be the one that is replaced"
+            "{}: this host has been unhealthy for long and claims to be the one that is replaced", self.key
         );
         Ok(())
     }
@@ -198,7 +198,7 @@ impl ClaimOfGroup {
         // Deleted or another host's: either way it no longer belongs to this host.
         store.delete(&key, Some(&own.etag)).await.map_err(stores::failure)?;
         self.may_be_own = false;
-        log::info!(hostler_event = "unhealthy-claim-released", group:% = self.key; "this host need not be replaced any more");
+        log::info!(hostler_event = "unhealthy-claim-released", group:% = self.key; "{}: this host need not be replaced any more", self.key);
         Ok(())
     }
 }

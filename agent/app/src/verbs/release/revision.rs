@@ -78,7 +78,7 @@ async fn elsewhere(
     check: impl Fn(&File, &str) -> Result<(), Failure>,
 ) -> Result<Revision, Failure> {
     let file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
-    let target = DownloadTarget { file: file.as_fd(), note: None };
+    let target = DownloadTarget { file: file.as_fd(), note: None, meter: None };
     let fetched = object.download(target, None, &setup.stores.downloads).await.map_err(stores::failure)?;
     let bundle_type = bundle_type(&file, &object.location())?;
     check(&file, &object.location())?;

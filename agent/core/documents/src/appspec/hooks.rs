@@ -119,8 +119,9 @@ fn script(node: &Rc<Node>, findings: &mut Findings) -> Option<HookScript> {
         return None;
     }
     let runas_at = mapping.get("runas").map(place);
+    let timeout_line = mapping.get("timeout").filter(|entry| !entry.value.is_null()).map(|entry| entry.key_at.line);
     let (timeout_seconds, options) = (timeout_seconds?, HookOptions::default());
-    Some(HookScript { location, timeout_seconds, runas, sudo, options, at, runas_at })
+    Some(HookScript { location, timeout_seconds, timeout_line, runas, sudo, options, at, runas_at })
 }
 
 /// The incumbent's reading of the value, and a warning if it differs from the text.

@@ -148,6 +148,8 @@ pub struct HookScript {
     pub location: String,
     /// Seconds until its deadline.
     pub timeout_seconds: u64,
+    /// The line of `timeout`, from 1; `None` where the appspec leaves it out.
+    pub timeout_line: Option<u32>,
     /// The user that the appspec names.
     pub runas: Option<String>,
     /// Whether it runs as root if the appspec names no user.

@@ -6,7 +6,7 @@ use super::{Installed, NotUndone, Request, Source};
 use crate::appspec::spec::HookScript;
 use crate::event_order::LifecycleEvent;
 use crate::health::Check;
-use crate::hook::{HookOutcome, script_user};
+use crate::hook::{HookOutcome, HookResult, script_user};
 use crate::ids::DeploymentId;
 use crate::machine::checks::ProbePhase;
 use crate::machine::command::Commanded;
@@ -247,6 +247,9 @@ pub struct Script {
     pub location: String,
     /// Seconds until its deadline.
     pub timeout_seconds: u64,
+    /// The line of the appspec that says so, from 1; `None` where the appspec leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_line: Option<u32>,
     /// The user that the appspec names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runas: Option<String>,
@@ -280,6 +283,7 @@ impl Script {
             archive,
             location: hook.location.clone(),
             timeout_seconds: hook.timeout_seconds,
+            timeout_line: hook.timeout_line,
             runas: hook.runas.clone(),
             sudo: hook.sudo,
             repeatable: hook.options.repeatable,
@@ -296,6 +300,22 @@ impl Script {
     /// The user to run as; `None` is the agent's user.
     pub fn user(&self) -> Option<&str> {
         script_user(self.runas.as_deref(), self.sudo)
+    }
+
+    /// How a run of it ended, for people: after a deadline with its seconds, and with the line of the appspec that gave it
+    /// no more.
+    pub fn result_text(&self, result: &HookResult) -> String {
+        let HookOutcome::TimedOut { killed } = &result.outcome else { return result.outcome.to_string() };
+        let (given, passed) = (self.timeout_seconds, result.finished_ms.saturating_sub(result.started_ms) / 1000);
+        // A host that has to be gone ends its scripts earlier than the appspec says.
+        let mut text = format!("timed out after {} s", given.min(passed.max(1)));
+        if let Some(line) = self.timeout_line.filter(|_| passed >= given) {
+            text.push_str(&format!(" (timeout: {given}, line {line} of the appspec)"));
+        }
+        if !killed.is_empty() {
+            text.push_str(&format!("; had to be killed: {}", killed.join(", ")));
+        }
+        text
     }
 }
 

@@ -115,7 +115,7 @@ impl Turn<'_> {
         let Some(step) = deployment.current_mut() else { return };
         let (event, last) = (step.event, index + 1 == step.scripts.len());
         let Some(script) = step.scripts.get_mut(index) else { return };
-        let location = script.location.clone();
+        let (location, how) = (script.location.clone(), script.result_text(&result));
         let may_run_again = match result.outcome {
             // The script did not run: the agent went down between requesting its supervisor and its start.
             HookOutcome::Cancelled => true,
@@ -142,7 +142,7 @@ impl Turn<'_> {
             // failure.
             deployment.rebooting = true;
         } else if !again {
-            let failure = WorkFailure::of_script(&location, &result.outcome);
+            let failure = WorkFailure::of_script(&location, &result.outcome, &how);
             if event.failure_may_be_ignored() && deployment.request.policy.ignore_application_stop_failures {
                 self.warn(deployment, vec![format!("{event} failed and the failure is ignored: {}", failure.message)]);
                 self.end_step(deployment, StepStatus::Ignored, Some(failure.message));

@@ -45,6 +45,7 @@ pub(super) fn hooks(events: &[LifecycleEvent], repeatable: bool) -> Vec<EventHoo
     let script = |event: &LifecycleEvent| HookScript {
         location: format!("scripts/{event}.sh"),
         timeout_seconds: 60,
+        timeout_line: Some(12),
         runas: None,
         sudo: false,
         options: HookOptions { repeatable, ..HookOptions::default() },
