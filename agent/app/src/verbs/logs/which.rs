@@ -146,6 +146,7 @@ mod tests {
             purpose: DeploymentPurpose::ByHand,
             rolls_back: rolls_back.map(id),
             asked_by: "test".to_owned(),
+            label: None,
             location: "/srv".to_owned(),
             revision: None,
             sequence: None,
