@@ -59,7 +59,7 @@ fn a_rollback_says_what_there_is_to_return_to_and_not_to_a_failed_deployment_wit
         1,
         "what failed and what is installed is not there: {status}"
     );
-    host.ok(&["status"]).saying(&["earlier:", &format!("({first})")]);
+    host.ok(&["status"]).saying(&["earlier:", &format!(", {first}")]);
     host.run(&["rollback", "--to", "d-NOBODY"]).with_code(5).saying(&[&format!("it can return to {first}")]);
     host.run(&["rollback", "--to", &failed]).with_code(3).saying(&["failed; --force", &format!("return to {first}")]);
     assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v3\n", "nothing was touched");

@@ -144,11 +144,13 @@ fn a_host_writes_nothing_but_its_own_documents() {
 }
 
 /// The parts of a store that a policy allows to write or delete, and their text in the program's source.
-const WRITTEN: [(&str, &str); 7] = [
+const WRITTEN: [(&str, &str); 9] = [
     ("PREFIX/revisions/*", "revision_key("),
+    ("PREFIX/labels/*", "label_key("),
     ("PREFIX/scratch/*", "format!(\"scratch/{name}\")"),
     ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/release.json", "release_key("),
     ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/proposed.json", "proposal_key("),
+    ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/releases/*", "past_release_key("),
     ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/keys/*", "signing_policy_key("),
     ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/hosts/${aws:userid}.json", "host_key("),
     ("PREFIX/APPLICATION/DEPLOYMENT-GROUP/unhealthy.json", "unhealthy_key("),

@@ -49,6 +49,7 @@ mod old_kernel;
 mod package;
 mod pipes;
 mod quickstart;
+mod releases;
 mod repository;
 mod review;
 mod s3;

@@ -5,6 +5,7 @@ mod faults;
 mod keys;
 mod moto;
 mod profiles;
+mod releases;
 mod ways;
 
 use std::process::Command;

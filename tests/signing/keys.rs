@@ -10,12 +10,12 @@ fn a_host_follows_what_the_configured_key_signed_and_shows_who_it_was() {
     let said = signed.release(&revision, &["--key", "ci"]).with_code(0).out;
     let made = signed.host.hostler(&["validate", "store/shop/web/release.json", "--json"]).with_code(0).json();
     let id = made["signatures"]["good"][0].as_str().unwrap().to_owned();
-    assert!(said.contains(&format!("(signed by {})", short(&id))), "{said}");
+    assert!(said.contains(&format!(", signed by {}", short(&id))), "{said}");
     signed.host.run_once().with_code(0);
     assert_eq!(signed.serves().as_deref(), Some("v1"));
     assert_eq!(signed.status()["signature"]["verified"]["key_ids"][0], id.as_str());
     let status = signed.host.hostler(&["status"]).with_code(0).out;
-    assert!(status.contains(&format!("(signed by {})", short(&id))), "{status}");
+    assert!(status.contains(&format!(", signed by {}", short(&id))), "{status}");
     let history = signed.host.hostler(&["history", "--json"]).with_code(0).out;
     assert!(history.contains(&format!(r#""signature":{{"verified":{{"key_ids":["{id}"]}}}}"#)), "{history}");
 }
@@ -215,6 +215,9 @@ fn a_rollback_never_leads_to_what_was_slipped_in() {
     };
     assert_eq!((manifest()["sequence"].as_u64(), manifest().get("previous")), (Some(2), None));
     signed.release(&revision, &["--key", "ci"]).with_code(0);
+    assert_eq!(manifest().get("previous"), None, "it is the same revision");
+    signed.write_bundle("v2");
+    signed.release(&signed.host.push("v2"), &["--key", "ci"]).with_code(0);
     assert_eq!(manifest()["previous"]["sha256"], revision.as_str());
 }
 

@@ -3,6 +3,7 @@
 mod by_hand;
 mod keys;
 mod kms;
+mod names;
 mod rotation;
 mod thresholds;
 

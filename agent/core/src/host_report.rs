@@ -201,6 +201,12 @@ mod tests {
         );
         assert_eq!(good.deployment.as_ref().unwrap().as_str(), "d-a1");
         assert!(good.revision.is_some() && good.since_ms > deploying.since_ms, "{good:?}");
+        assert_eq!(good.label, None);
+        let group = host.state.groups.get_mut(&key().id()).unwrap();
+        group.installed.as_mut().unwrap().revision.label = Some("1.4.2".parse().unwrap());
+        let labelled = ReportContent::of(&host.state, &key(), Some(&red("503")), who());
+        assert_eq!(labelled.label.as_ref().map(Label::as_str), Some("1.4.2"));
+        assert!(labelled.differs_from(&good));
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct NamingArgs {
     /// for `release` what `push` stored]
     #[arg(long, value_name = "TEXT")]
     pub label: Option<Label>,
-    /// Leave the label out
+    /// Leave the label out, and of a release the message that `push` stored: agents older than labels can read it then
     #[arg(long, conflicts_with = "label")]
     pub no_label: bool,
     /// Why it is published: at most 256 bytes [default for `release`: what `push` stored]

@@ -84,7 +84,7 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
             release.key_policy = key_policy;
             release.message = wanted.message;
             release.store = arguments.bind_store.then(|| store.name());
-            let release = with_terms(release, arguments, current.as_ref());
+            let release = with_terms(release, arguments, current.as_ref(), wanted.before);
             let mut envelope = release.seal(&setup.limits)?;
             signing::sign(&mut envelope, &signers).await?;
             let publication = Publication::new(release, envelope, policy.as_ref());
@@ -110,17 +110,28 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
 struct Wanted {
     revision: Revision,
     message: Option<Message>,
+    before: Before,
+}
+
+/// Where the next `release --previous` leads.
+#[derive(Debug, Clone)]
+enum Before {
+    /// To the revision that is replaced now.
+    Current,
+    /// Further back: to what was there before the revision that is put back, if anything was.
+    Known(Option<Revision>),
 }
 
 /// The revision that the command line names, as its publisher calls it.
 async fn wanted(setup: &Setup, store: &AnyStore, text: &str, arguments: &ReleaseArgs) -> Result<Wanted, Failure> {
     let naming = &arguments.naming;
     let mut revision = revision::find(setup, store, text, !arguments.no_validate).await?;
-    let is_known = naming.message.is_some() && (naming.label.is_some() || naming.no_label);
+    // Without the label, agents that know neither label nor message must be able to read the release.
+    let is_known = naming.no_label || (naming.label.is_some() && naming.message.is_some());
     let stored = if is_known { None } else { labels::find(store, &revision.content.sha256).await };
     let (label, message) = stored.map(|stored| (stored.label, stored.message)).unwrap_or_default();
-    revision.label = naming.label.clone().or(label.filter(|_| !naming.no_label));
-    Ok(Wanted { revision, message: naming.message.clone().or(message) })
+    revision.label = naming.label.clone().or(label);
+    Ok(Wanted { revision, message: naming.message.clone().or(message), before: Before::Current })
 }
 
 /// Whether hosts follow a release of this revision already.
@@ -170,9 +181,14 @@ fn next_sequence(arguments: &ReleaseArgs, current: Option<&Current>, key_policy:
         .map_err(|problem| Failure::say(ExitCode::Refused, problem))
 }
 
-fn with_terms(mut release: Release, arguments: &ReleaseArgs, current: Option<&Current>) -> Release {
+fn with_terms(mut release: Release, arguments: &ReleaseArgs, current: Option<&Current>, before: Before) -> Release {
     // A rollback must not lead to a release that was slipped in without a signature.
-    let previous = current.filter(|c| c.trust.is_ok()).and_then(|c| c.document.release.before(&release.revision));
+    let previous = match before {
+        Before::Known(before) => before,
+        Before::Current => {
+            current.filter(|c| c.trust.is_ok()).and_then(|c| c.document.release.before(&release.revision))
+        }
+    };
     release.previous = previous.map(|previous| match arguments.naming.no_label {
         true => Revision { label: None, ..previous },
         false => previous,

@@ -6,7 +6,7 @@ use hostler_core::release::{self, Release, Revision, RevisionSource, SigningPoli
 use hostler_core::store::{Location, S3Location, Store as _};
 use hostler_host::signature;
 
-use super::Wanted;
+use super::{Before, Wanted};
 use crate::cli::ReleaseArgs;
 use crate::failure::Failure;
 use crate::labels;
@@ -14,6 +14,9 @@ use crate::past_releases;
 use crate::publication::Current;
 use crate::setup::{Setup, existing};
 use crate::stores::{self, AnyObject, AnyStore};
+
+/// The most earlier releases that are read.
+const MOST_READ: usize = 100;
 
 /// The revision that was released before the current one and is another one. Its bundle is there.
 ///
@@ -37,11 +40,16 @@ pub async fn find(
         return Err(Failure::say(ExitCode::VerificationFailed, message)
             .hint("name the revision that the hosts shall run: `hostler revisions` lists those of the store"));
     }
-    let before = match release.before(&release.revision) {
-        Some(before) => Some(before),
-        None => earlier(setup, store, group, release, policy).await?,
+    let found = match release.before(&release.revision) {
+        Some(found) => Some(found),
+        // Publishers of earlier versions named the revision itself when they released it again.
+        None if release.previous.is_some() => {
+            let is_other = |of: &Release| of.revision.content.sha256 != release.revision.content.sha256;
+            newest(setup, store, group, policy, is_other).await?.map(|of| of.revision)
+        }
+        None => None,
     };
-    let Some(mut revision) = before else {
+    let Some(mut revision) = found else {
         let (sequence, name) = (release.sequence, release.revision.name());
         return Err(none(format!("no other revision was released for {group} before release {sequence}, {name}")));
     };
@@ -55,8 +63,13 @@ pub async fn find(
             None => labels::find(store, &revision.content.sha256).await.and_then(|stored| stored.label),
         },
     };
+    let is_of_it = |of: &Release| of.revision.content.sha256 == revision.content.sha256;
+    let before = match newest(setup, store, group, policy, is_of_it).await? {
+        Some(of) => Before::Known(of.before(&revision)),
+        None => Before::Current,
+    };
     // Why it was pushed is not why the hosts go back to it.
-    Ok(Wanted { revision, message: naming.message.clone() })
+    Ok(Wanted { revision, message: naming.message.clone(), before })
 }
 
 fn none(message: String) -> Failure {
@@ -64,20 +77,19 @@ fn none(message: String) -> Failure {
         .hint("name the revision that the hosts shall run: `hostler revisions` lists those of the store")
 }
 
-/// The newest of the kept releases that is of another revision, and that hosts with these keys would follow. Publishers
-/// of versions before named the current revision as the one before when they released it again.
-async fn earlier(
+/// The newest of the kept releases that hosts with these keys would follow and that `is_wanted`.
+async fn newest(
     setup: &Setup,
     store: &AnyStore,
     group: &GroupKey,
-    current: &Release,
     policy: Option<&SigningPolicy>,
-) -> Result<Option<Revision>, Failure> {
-    for key in past_releases::keys(store, group).await? {
+    is_wanted: impl Fn(&Release) -> bool,
+) -> Result<Option<Release>, Failure> {
+    for key in past_releases::keys(store, group).await?.into_iter().take(MOST_READ) {
         let Some(document) = past_releases::read(setup, store, group, &key).await? else { continue };
         let is_followed = release::verify(policy, &document.envelope, &signature::verify).is_ok();
-        if is_followed && document.release.revision.content.sha256 != current.revision.content.sha256 {
-            return Ok(Some(document.release.revision));
+        if is_followed && is_wanted(&document.release) {
+            return Ok(Some(document.release));
         }
     }
     Ok(None)
