@@ -4,6 +4,7 @@ mod download;
 mod faults;
 mod keys;
 mod moto;
+mod terminal;
 mod ways;
 
 use std::process::Command;

@@ -1,6 +1,7 @@
 //! The command line: types only. The verbs are in `verbs/`.
 
 mod codedeploy_agent;
+mod display;
 mod publishing;
 
 use std::path::PathBuf;
@@ -10,6 +11,9 @@ use hostler_core::ids::{ApplicationName, DeploymentId, GroupName, InstanceId};
 use hostler_core::values::{YEAR_SECONDS, duration};
 
 pub use codedeploy_agent::{AgentVerb, CodeDeployAgent, CodeDeployLocal};
+#[cfg(test)]
+pub use display::ColorWhen;
+pub use display::{Display, parse};
 pub use publishing::{
     KeyAlgorithm, KeygenArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs, SigningArgs,
 };
@@ -27,6 +31,9 @@ pub struct Cli {
     /// Flags of all verbs.
     #[command(flatten)]
     pub shared: Shared,
+    /// What is printed, and how.
+    #[command(flatten)]
+    pub display: Display,
 }
 
 /// Flags of all verbs.

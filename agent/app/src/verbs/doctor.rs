@@ -9,6 +9,7 @@ use crate::cli::{DoctorArgs, Shared};
 use crate::doctor;
 use crate::failure::Outcome;
 use crate::output;
+use crate::terminal::FINDINGS;
 
 pub fn run(shared: &Shared, arguments: &DoctorArgs) -> Outcome {
     super::block_on(async {
@@ -16,7 +17,7 @@ pub fn run(shared: &Shared, arguments: &DoctorArgs) -> Outcome {
         if shared.json {
             output::json(&report)?;
         } else {
-            output::text(&text(&report))?;
+            output::painted(&text(&report), FINDINGS)?;
         }
         Ok(if report.is_good() { ExitCode::Ok } else { ExitCode::Failed })
     })
