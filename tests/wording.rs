@@ -56,3 +56,48 @@ fn texts_are_found_and_comments_are_not() {
     let source = "// \"a\"\nlet b = \"c \\\" d\"; let e = '\"';\nlet f = \"g\";\n#[cfg(test)]\nlet h = \"i\";\n";
     assert_eq!(strings(source), [(2, "\"c \\\" d\"".to_owned()), (3, "\"g\"".to_owned())]);
 }
+
+/// The calls of the log's macros in a source, with the lines on which they begin.
+fn records(source: &str) -> Vec<(usize, &str)> {
+    let calls = ["log::error!(", "log::warn!(", "log::info!(", "log::debug!(", "operator_event!("];
+    let mut found = Vec::new();
+    for call in calls {
+        for (at, _) in source.match_indices(call) {
+            let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
+            let end = source[at..].char_indices().find(|(_, letter)| {
+                match letter {
+                    _ if escaped => escaped = false,
+                    '\\' if in_text => escaped = true,
+                    '"' => in_text = !in_text,
+                    '(' if !in_text => depth += 1,
+                    ')' if !in_text => depth -= 1,
+                    _ => {}
+                }
+                *letter == ')' && depth == 0
+            });
+            let end = end.map_or(source.len(), |(end, _)| at + end);
+            found.push((source[..at].lines().count(), &source[at..end]));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_record_of_the_log_is_in_the_debug_form() {
+    let mut paths = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut paths);
+    let (mut faults, mut read) = (Vec::new(), 0);
+    for path in paths {
+        let source = fs::read_to_string(&path).unwrap();
+        for (line, record) in records(&source) {
+            read += 1;
+            // Fields come first; the message's texts have the braces.
+            if strings(record).iter().any(|(_, text)| text.contains(":?}") || text.contains(":#?}")) {
+                faults.push(format!("{}:{line}: {record}", path.display()));
+            }
+        }
+    }
+    assert!(read > 150, "only {read} records were found");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(records("a; log::info!(b:?; \"(c) {d:?}\"); e")[0].1, "log::info!(b:?; \"(c) {d:?}\"");
+}

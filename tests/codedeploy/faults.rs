@@ -39,7 +39,7 @@ fn a_report_that_the_service_refuses_is_not_sent_for_ever() {
     let running = daemon(&host);
     service.break_next("PutHostCommandComplete", Fault::Error(400, "ClientException"));
     service.deploy(&whole(&host, &service, "v1", "d-REFUSED01"), &["DownloadBundle"]);
-    running.says("the service refuses a command's report");
+    running.says("the CodeDeploy service refuses the report of command");
     // The group is free for the next deployment.
     service.deploy_to_the_end(&whole(&host, &service, "v2", "d-SECOND002"), &["DownloadBundle", "Install"]);
     assert_eq!(host.version(), "v2");

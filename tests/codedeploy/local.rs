@@ -190,10 +190,10 @@ fn its_log_lies_beside_the_agents_and_says_how_each_event_ended() {
     let first = log.lines().next().unwrap();
     assert!(first[19..].starts_with(" INFO  [codedeploy-local("), "{first}");
     let said = |text: &str| log.lines().filter(|line| line.contains(text)).count();
-    assert_eq!(said("a local deployment begins"), 2, "{log}");
-    assert_eq!(said("event=Install status=Succeeded"), 2, "{log}");
-    assert_eq!(said("event=AfterInstall status=Failed"), 1, "{log}");
-    assert_eq!(said("asked_by=codedeploy-local"), 2, "{log}");
+    assert_eq!(said(": local deployment of "), 2, "{log}");
+    assert_eq!(said(": Install succeeded after "), 2, "{log}");
+    assert_eq!(said(": AfterInstall failed after "), 1, "{log}");
+    assert_eq!(said(" started (codedeploy-local)"), 2, "{log}");
 }
 
 /// Waits until a process waits for the lock of this file.

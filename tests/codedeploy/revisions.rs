@@ -204,7 +204,7 @@ fn a_restart_runs_the_events_of_any_other_deployment() {
     assert_eq!(host.version(), "v1");
     let report = service.report_of("d-RESTART01", "DownloadBundle");
     assert_eq!(report.diagnostics["message"], "Succeeded: the bundle of d-FIRST0001 is used again");
-    running.says("the bundle of an earlier deployment is used again");
+    running.says("the bundle of an earlier deployment in");
     // The bundle is its own: the first one may be deleted, and the next deployment stops the application.
     std::fs::remove_dir_all(deployment_root(&host, "0000-web/d-FIRST0001")).unwrap();
     host.clear_hook_lines();

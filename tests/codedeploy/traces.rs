@@ -59,7 +59,7 @@ fn the_agents_log_goes_on_in_its_form() {
     let ours = format!(" INFO  [own-agent({})]: ", running.pid());
     let lines: Vec<_> = text.lines().skip(1).collect();
     assert!(lines.iter().any(|line| line[19..].starts_with(&ours)), "{text}");
-    assert!(lines.iter().any(|line| line.contains("a command of the service came")), "{text}");
+    assert!(lines.iter().any(|line| line.contains("the CodeDeploy service commands")), "{text}");
     assert!(host.at("opt/codedeploy-agent/state/.pid/own-agent.pid").exists());
 }
 

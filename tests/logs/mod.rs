@@ -215,7 +215,7 @@ fn what_is_destroyed_before_it_is_delivered_is_counted_logged_and_shown() {
     });
     agent.host.ok(&["status"]).saying(&["logs were lost: 14 bytes lost"]);
     assert_eq!(agent.host.ok(&["status", "--json"]).json()["daemon"]["logs"]["totals"]["lost_bytes"], 14);
-    daemon.says("hostler_event=logs-lost");
+    daemon.says(" are lost: ");
     service.fails(|_, _| Fault::None);
     agent.append("app.log", "after\n");
     arrive(&service, "app", &["after"]);

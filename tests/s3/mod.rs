@@ -6,6 +6,7 @@ mod keys;
 mod moto;
 mod profiles;
 mod releases;
+mod terminal;
 mod ways;
 
 use std::process::Command;

@@ -90,7 +90,7 @@ impl<F: Files> Backups<F> {
     fn tell(&mut self, id: DeploymentId, deleted: Result<(), String>) {
         match deleted {
             Ok(()) => {
-                log::info!(deployment = id.as_str(); "{id}: the files that it replaced, and that could not be deleted then, are deleted now");
+                log::info!(deployment = id.as_str(); "the files that {id} replaced, and that could not be deleted then, are deleted now");
             }
             Err(problem) if self.problems.entry(id.clone()).or_default().differs(&problem) => {
                 log::warn!(deployment = id.as_str(); "the files that {id} replaced are not deleted yet: {problem}");

@@ -1,6 +1,7 @@
 //! The command line: types only. The verbs are in `verbs/`.
 
 mod codedeploy_agent;
+mod display;
 pub mod examples;
 mod groups;
 mod of_verbs;
@@ -16,6 +17,9 @@ use hostler_core::values::{YEAR_SECONDS, duration};
 pub use of_verbs::{command, parse};
 
 pub use codedeploy_agent::{AgentVerb, CodeDeployAgent, CodeDeployLocal};
+#[cfg(test)]
+pub use display::ColorWhen;
+pub use display::Display;
 pub use publishing::{
     InitArgs, KeyAlgorithm, KeygenArgs, ListArgs, NamingArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs,
     SigningArgs,
@@ -34,6 +38,9 @@ pub struct Cli {
     /// Flags of all verbs.
     #[command(flatten)]
     pub shared: Shared,
+    /// What is printed, and how.
+    #[command(flatten)]
+    pub display: Display,
 }
 
 /// Flags of all verbs.
@@ -284,7 +291,7 @@ pub struct HistoryArgs {
     #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "verify")]
     pub newest: Option<usize>,
     /// Show each record: events, scripts, and what was held, resumed or repaired
-    #[arg(short = 'v', long, conflicts_with = "verify")]
+    #[arg(long, conflicts_with = "verify")]
     pub events: bool,
     /// Show the records of this deployment
     #[arg(long, value_name = "DEPLOYMENT", conflicts_with_all = ["verify", "newest"])]

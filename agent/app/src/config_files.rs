@@ -25,6 +25,7 @@ pub const WHO_READS: &str = "root and members of the group hostler read it: it m
 pub fn load(root: &Path, named: Option<&Path>, limits: &Limits) -> Result<Settings, Failure> {
     let files = read_all(root, named, limits)?;
     let files: Vec<_> = files.into_iter().map(|(path, text)| (path.display().to_string(), text)).collect();
+    files.iter().for_each(|(name, _)| log::debug!("the configuration file {name} is read"));
     config::read(&files, limits).map_err(|diagnostics| {
         let shown = files.iter().map(|(name, text)| {
             let of_file: Vec<_> = diagnostics.iter().filter(|d| &d.file == name).cloned().collect();

@@ -27,7 +27,7 @@ use crate::failure::{Failure, Outcome};
 use crate::health;
 use crate::identity::{self, IdentitySource};
 use crate::lifecycle::{self, LifecycleController};
-use crate::log_output::operator_event;
+use crate::log_output::{self, operator_event};
 use crate::machine_events;
 use crate::session::Session;
 use crate::setup::{Setup, SetupWatch};
@@ -45,6 +45,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(20);
 /// # Errors
 /// Lock held when another agent has the state; otherwise the error that stopped the daemon.
 pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Outcome {
+    log_output::configure(setup.settings.log_level);
     let stop = Arc::new(Notify::new());
     let (reload, reloads) = mpsc::channel(4);
     let channels = Channels::default();
@@ -82,7 +83,8 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     }
     log::info!(
         hostler_event = "started", state:% = setup.layout.state().display(), groups = setup.settings.groups.len();
-        "hostler runs"
+        "hostler runs: version {}, {} deployment groups, state in {}",
+        env!("CARGO_PKG_VERSION"), setup.settings.groups.len(), setup.layout.state().display()
     );
     if setup.codedeploy_compat.is_none() && setup.settings.groups.iter().all(|group| group.channel.is_none()) {
         log::warn!("no deployment group has a channel, so this daemon follows nothing");
@@ -226,7 +228,10 @@ async fn leave<R>(
     match tokio::time::timeout(left_of(bound, began.elapsed()), session.drain()).await {
         Ok(drained) => drained,
         Err(_) => {
-            log::warn!("the step that is going on has not ended within {bound:?}; the next start takes it up");
+            log::warn!(
+                "the step that is going on has not ended within {} seconds; the next start takes it up",
+                bound.as_secs()
+            );
             Ok(())
         }
     }
@@ -255,7 +260,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
                 if let Some(followers) = followers {
                     followers.follow(&setup.settings.groups);
                 }
-                log::info!(hostler_event = "reloaded", groups = setup.settings.groups.len(); "the configuration was read again");
+                log::info!(hostler_event = "reloaded", groups = setup.settings.groups.len(); "the configuration was read again: {} deployment groups", setup.settings.groups.len());
             }
             Err(failure) => {
                 operator_event!(Error, OperatorEvent::ConfigurationRefused;
@@ -294,6 +299,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
             setup.stores = Arc::clone(&before.stores);
         }
         lifecycle::check(&setup)?;
+        log_output::configure(setup.settings.log_level);
         let setup = Arc::new(setup);
         self.setups.send_replace(Arc::clone(&setup));
         Ok(setup)

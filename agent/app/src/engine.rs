@@ -2,25 +2,23 @@
 //!
 //! The loop waits for one event, steps, persists, and only then starts the effects and tells the watchers.
 
+mod records;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hostler_core::event_order::LifecycleEvent;
 use hostler_core::hook::{HookOutcome, HookResult};
-use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
-use hostler_core::machine::event::{FailureKind, StillOpen, WorkFailure};
-use hostler_core::machine::state::Deployment;
-use hostler_core::machine::{self, Effect, Event, Progress, Refusal, State, Work, WorkResult};
-use hostler_core::operator_events::OperatorEvent;
+use hostler_core::ids::{DeploymentId, InstanceId};
+use hostler_core::machine::event::{StillOpen, WorkFailure};
+use hostler_core::machine::{self, Effect, Event, Moment, Progress, Refusal, State, Work, WorkResult};
 use hostler_core::traffic::{TrafficPhase, Withdrawal};
 use hostler_host::clock;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::log_output::operator_event;
 use crate::ports::{Installs, Job, StateStore, Worker};
-use crate::progress::seconds;
 use crate::tasks::{Panicked, caught};
+use crate::transfers::Transfers;
 
 /// How far a slow watcher can fall behind before it misses progress.
 const PROGRESS_BACKLOG: usize = 256;
@@ -38,6 +36,7 @@ pub struct Handle {
     inbox: mpsc::Sender<Message>,
     state: watch::Receiver<Arc<State>>,
     progress: broadcast::Sender<Progress>,
+    transfers: Transfers,
 }
 
 /// Why a request failed.
@@ -94,6 +93,13 @@ impl Handle {
     pub fn progress(&self) -> broadcast::Receiver<Progress> {
         self.progress.subscribe()
     }
+
+    /// What goes on in a deployment at the moment.
+    pub fn moment(&self, deployment: &DeploymentId) -> Moment {
+        let transferred = self.transfers.of(deployment);
+        let state = self.state.borrow();
+        state.active(deployment).map_or_else(Moment::default, |(_, active)| Moment::of(active, transferred))
+    }
 }
 
 /// The identity of this agent, which is part of every history record.
@@ -118,6 +124,7 @@ pub struct Engine<K, W> {
     results: mpsc::Sender<(u64, WorkResult)>,
     watchers: watch::Sender<Arc<State>>,
     progress: broadcast::Sender<Progress>,
+    transfers: Transfers,
     draining: bool,
     leave_when_idle: bool,
 }
@@ -130,7 +137,9 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
         let (results, finished) = mpsc::channel(16);
         let (watchers, watcher) = watch::channel(Arc::new(state.clone()));
         let (progress, _) = broadcast::channel(PROGRESS_BACKLOG);
-        let handle = Handle { inbox: inbox_sender, state: watcher, progress: progress.clone() };
+        let transfers = Transfers::default();
+        let (shown, progress_of) = (transfers.clone(), progress.clone());
+        let handle = Handle { inbox: inbox_sender, state: watcher, progress: progress_of, transfers: shown };
         let engine = Self {
             state,
             state_store,
@@ -141,6 +150,7 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
             results,
             watchers,
             progress,
+            transfers,
             draining: false,
             leave_when_idle: false,
         };
@@ -153,7 +163,7 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
     /// When the state cannot be persisted. Work that is not in the ledger never begins.
     pub async fn run(mut self) -> anyhow::Result<()> {
         for effect in machine::resume(&self.state) {
-            log::info!(deployment = self.owner(&effect).as_str(), work:? = effect.work; "taken up again");
+            records::taken_up_again(&effect, &self.state);
             self.start(effect);
         }
         self.step(Event::Proceed, None)?;
@@ -202,7 +212,7 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
             self.watchers.send_replace(Arc::new(self.state.clone()));
         }
         for progress in stepped.progress {
-            log_progress(&progress, &self.state);
+            records::note(&progress, &self.state);
             // There may be no watcher.
             let _ = self.progress.send(progress);
         }
@@ -214,11 +224,6 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
             let _ = answer.send(stepped.reply);
         }
         Ok(())
-    }
-
-    fn owner(&self, effect: &Effect) -> String {
-        let owner = self.state.all_active().find(|(_, d)| d.in_flight.as_ref() == Some(effect));
-        owner.map_or_else(String::new, |(_, d)| d.id.to_string())
     }
 
     fn start(&mut self, effect: Effect) {
@@ -237,7 +242,8 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
         let Some((group, deployment)) = found else { return };
         let withdrawal = self.state.traffic.clone();
         let others = Installs::of_others(&self.state, &group.key);
-        let job = Job { deployment: deployment.clone(), group: group.clone(), others, withdrawal, effect };
+        let meter = self.transfers.begin(&deployment.id);
+        let job = Job { deployment: deployment.clone(), group: group.clone(), others, withdrawal, effect, meter };
         tokio::spawn(async move {
             let (number, work, deployment) = (job.effect.number, job.effect.work.clone(), job.deployment.id.clone());
             let result = caught(worker.perform(job)).await;
@@ -282,64 +288,6 @@ async fn due(state: &State) {
     let wait = Duration::from_millis(at_ms.saturating_sub(clock::now_ms()));
     // After a clock was set back, a due time may be far away.
     tokio::time::sleep(wait.clamp(Duration::from_secs(1), Duration::from_secs(60))).await;
-}
-
-fn log_progress(progress: &Progress, state: &State) {
-    let deployment = progress.deployment().as_str();
-    match progress {
-        Progress::Started { group, revision, asked_by, purpose, .. } => {
-            log::info!(hostler_event = "deployment-started", deployment, group:%, asked_by = asked_by.as_str(); "{} of {group} started: {}", purpose.noun(), revision.name_and_place());
-        }
-        Progress::EventStarted { event, .. } => {
-            log::info!(hostler_event = "event-started", deployment, event:%; "{event} started ({})", of(state, progress.deployment()));
-        }
-        Progress::EventFinished { event, status, milliseconds, .. } => {
-            log::info!(hostler_event = "event-ended", deployment, event:%, status:?, milliseconds = *milliseconds; "{event} {} after {} ({})", status.word(), seconds(*milliseconds), of(state, progress.deployment()));
-        }
-        Progress::NotUndone { message, .. } => {
-            let tries =
-                state.active(progress.deployment()).and_then(|(_, d)| d.not_undone.as_ref()).map_or(0, |n| n.tries);
-            if tries > 1 {
-                log::warn!(deployment, tries; "{message}");
-            } else {
-                operator_event!(Error, OperatorEvent::InstallNotUndone, deployment = deployment; "{message}");
-            }
-        }
-        Progress::Warning { message, .. } => log::warn!(hostler_event = "deployment-warning", deployment; "{message}"),
-        Progress::Finished { outcome, failure: None, milliseconds, .. } => {
-            log::info!(hostler_event = "deployment-ended", deployment, outcome:?, milliseconds = *milliseconds; "deployment succeeded after {} ({})", seconds(*milliseconds), of(state, progress.deployment()));
-            if let Some((group, failed)) = rolled_back(state, progress.deployment()) {
-                operator_event!(Warn, OperatorEvent::RolledBack, deployment = deployment, group = group;
-                    "the last good revision of {group} is on the host again after {failed} failed");
-            }
-        }
-        Progress::Finished { failure: Some(failure), rollback, .. } => {
-            operator_event!(Error, OperatorEvent::DeploymentFailed, deployment = deployment, event = failure.event;
-                "deployment failed: {}", failure.message);
-            // A failure before any change leaves the old revision in service.
-            let waits = rolled_back(state, progress.deployment()).is_some() && failure.kind == FailureKind::NoSpace;
-            if waits {
-                log::warn!(hostler_event = "rollback-waits", deployment; "the rollback has no space and is tried again");
-            } else if rollback.is_none() && failure.event != LifecycleEvent::DownloadBundle {
-                operator_event!(Error, OperatorEvent::NeedsOperator, deployment = deployment, event = failure.event;
-                    "nothing follows the failure of {deployment} in {} by itself: the host stays as it is", failure.event);
-            }
-        }
-    }
-}
-
-/// A deployment and its group, for people.
-fn of(state: &State, deployment: &DeploymentId) -> String {
-    let is_it = |d: &Deployment| &d.id == deployment;
-    let group = state.groups.values().find(|group| group.active.iter().chain(&group.finished).any(is_it));
-    group.map_or_else(|| deployment.to_string(), |group| format!("{deployment}, {}", group.key))
-}
-
-/// The group, and the failed deployment that this one automatically rolled back.
-fn rolled_back<'s>(state: &'s State, deployment: &DeploymentId) -> Option<(&'s GroupKey, &'s DeploymentId)> {
-    let finished = state.groups.values().flat_map(|group| group.finished.iter().map(move |d| (&group.key, d)));
-    let (key, found) = finished.into_iter().find(|(_, d)| &d.id == deployment)?;
-    found.request.purpose.rolls_back().map(|rolls_back| (key, &rolls_back.deployment))
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Error output: `error:`, one `caused by:` for each cause, `hint:`; and the matching exit code.
 
-use std::io::Write;
-
 use hostler_aws::fault::Fault;
 use hostler_core::codes::ExitCode;
 pub use hostler_core::error_chain::chain;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::store::StoreError;
-use hostler_core::text::printable;
+
+use crate::terminal::{BAD, CAUTION, HELP, painted_to_stderr};
 
 /// An error with its exit code.
 #[derive(Debug)]
@@ -75,8 +74,7 @@ impl Failure {
         if let Some(hint) = &self.hint {
             text.push_str(&format!("hint: {hint}\n"));
         }
-        // If standard error is closed, no output is possible.
-        let _ = std::io::stderr().lock().write_all(printable(&text).as_bytes());
+        painted_to_stderr(&text, &[("^error:", BAD), ("^caused by:", CAUTION), ("^hint:", HELP)]);
     }
 }
 

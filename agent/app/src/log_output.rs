@@ -1,7 +1,10 @@
 //! The destination of the agent's own log: the journal, with the record's key/values as fields, if standard error is
-//! connected to it; else standard error, one line a record, with the key/values behind the message.
+//! connected to it; else standard error, one line a record. A message says by itself what happened: its fields are for
+//! searches, and are printed only for debugging.
 
 mod agents_log;
+mod foreground;
+pub mod level;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -10,9 +13,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use hostler_core::config::settings::LogLevel;
 use hostler_core::operator_events::OperatorEvent;
 use hostler_core::text::printable;
 use hostler_host::regular;
@@ -21,6 +25,8 @@ use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
 use agents_log::AgentsLog;
+use foreground::Foreground;
+pub use foreground::Form;
 
 /// The file of the agent's own records for shipping, besides the log for people.
 static FILE: Mutex<Option<RecordFile>> = Mutex::new(None);
@@ -69,7 +75,10 @@ impl RecordFile {
 pub fn also_to_file(path: &Path, most_bytes: u64) {
     match RecordFile::open(path, most_bytes) {
         Ok(file) => *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file),
-        Err(error) => log::warn!(path:% = path.display(), error:%; "the agent's own records are not shipped"),
+        Err(error) => {
+            let path = path.display();
+            log::warn!(path:%, error:%; "the agent's own records are not shipped: {path}: {error}");
+        }
     }
 }
 
@@ -85,7 +94,10 @@ pub fn also_as_the_agent(directory: &Path, program: &str) {
             *AGENTS.lock().unwrap_or_else(PoisonError::into_inner) = Some(log);
             log::set_max_level(log::max_level().max(LevelFilter::Info));
         }
-        Err(error) => log::warn!(path:% = directory.display(), error:%; "the CodeDeploy agent's log is not written"),
+        Err(error) => {
+            let path = directory.display();
+            log::warn!(path:%, error:%; "the CodeDeploy agent's log is not written: {path}: {error}");
+        }
     }
 }
 
@@ -93,25 +105,47 @@ fn local_now() -> jiff::Zoned {
     hostler_host::clock::now().to_zoned(jiff::tz::TimeZone::system())
 }
 
+/// The level of the log for people; the CodeDeploy agent's log has more.
+static LEVEL: AtomicUsize = AtomicUsize::new(LevelFilter::Off as usize);
+
+/// The level that the user asked for, which no configuration changes.
+static ASKED: OnceLock<Option<LevelFilter>> = OnceLock::new();
+
+fn set_level(level: LevelFilter) {
+    LEVEL.store(level as usize, Ordering::Relaxed);
+    let writes_agents_log = AGENTS.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    log::set_max_level(if writes_agents_log { level.max(LevelFilter::Info) } else { level });
+}
+
+/// Puts the configuration's level in force, unless the user asked for another one.
+pub fn configure(level: LogLevel) {
+    if ASKED.get().is_none_or(Option::is_none) {
+        set_level(level::filter(level));
+    }
+}
+
+/// Whether a record is of this program. Those of libraries say what no operator knows, and may repeat what they send.
+fn is_ours(metadata: &Metadata) -> bool {
+    metadata.target().starts_with("hostler")
+}
+
 /// Records for people, for shipping, and in the CodeDeploy agent's form.
 struct Everywhere<L> {
     people: L,
-    /// The level of the log for people; the CodeDeploy agent's log has more.
-    level: LevelFilter,
 }
 
 impl<L: Log> Log for Everywhere<L> {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= log::max_level() && (is_ours(metadata) || metadata.level() <= log::Level::Warn)
     }
 
     fn log(&self, record: &Record) {
-        let _writing = Writing::begin();
-        if record.level() <= self.level {
-            self.people.log(record);
-        }
-        if record.level() > log::max_level() {
+        if !self.enabled(record.metadata()) {
             return;
+        }
+        let _writing = Writing::begin();
+        if record.level() as usize <= LEVEL.load(Ordering::Relaxed) {
+            self.people.log(record);
         }
         let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = file.as_mut() {
@@ -165,36 +199,17 @@ fn text_of(record: &Record) -> String {
     format!("{} {}", record.level().as_str().to_ascii_lowercase(), words_of(record))
 }
 
+/// The message and the fields that it does not say already.
 fn words_of(record: &Record) -> String {
-    let mut words = record.args().to_string();
+    let message = record.args().to_string();
+    let mut words = message.clone();
     // A field that cannot be formatted must not lose the message.
-    let _ = record.key_values().visit(&mut Fields(&mut words));
+    let _ = record.key_values().visit(&mut Fields { said: &message, words: &mut words });
     // Parts of the text come from other hosts, services and releases.
     match printable(&words) {
         Cow::Borrowed(_) => words,
         Cow::Owned(escaped) => escaped,
     }
-}
-
-struct Stderr;
-
-impl Log for Stderr {
-    fn enabled(&self, metadata: &Metadata) -> bool {
-        metadata.level() <= log::max_level()
-    }
-
-    fn log(&self, record: &Record) {
-        if self.enabled(record.metadata()) {
-            if is_shown(record) {
-                return;
-            }
-            let mut line = text_of(record);
-            line.push('\n');
-            let _ = std::io::stderr().lock().write_all(line.as_bytes());
-        }
-    }
-
-    fn flush(&self) {}
 }
 
 /// Set where the verb itself shows its deployments: their records would say the same once more on standard error.
@@ -212,6 +227,10 @@ pub fn deployments_are_not_shown() {
 
 fn is_shown(record: &Record) -> bool {
     let of_output = [
+        "deployment-started",
+        "event-started",
+        "event-ended",
+        "deployment-ended",
         OperatorEvent::DeploymentFailed.name(),
         OperatorEvent::InstallNotUndone.name(),
         OperatorEvent::NeedsOperator.name(),
@@ -223,15 +242,20 @@ fn is_shown(record: &Record) -> bool {
     SHOWS_DEPLOYMENTS.load(Ordering::Relaxed) && is_repeated.unwrap_or(false)
 }
 
-struct Fields<'a>(&'a mut String);
+struct Fields<'a> {
+    said: &'a str,
+    words: &'a mut String,
+}
 
 impl<'kvs> VisitSource<'kvs> for Fields<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-        // The message says the same.
-        if key.as_str() == "message_id" {
+        let value = value.to_string();
+        let is_said = self.said.to_lowercase().contains(&value.to_lowercase());
+        // The event's name says the same as its message id.
+        if key.as_str() == "message_id" || (is_said && !value.is_empty()) {
             return Ok(());
         }
-        write!(self.0, " {key}={value}").map_err(Error::from)
+        write!(self.words, " {key}={value}").map_err(Error::from)
     }
 }
 
@@ -250,18 +274,19 @@ macro_rules! operator_event {
 }
 pub(crate) use operator_event;
 
-/// Starts logging; the daemon logs its work, other verbs only problems.
-pub fn start(level: LevelFilter) {
+/// Starts logging, at the verb's usual level or at the one that the user asked for.
+pub fn start(usual: LevelFilter, asked: Option<LevelFilter>, form: Form) {
     // A second logger in one process would be a mistake of ours; the first logger stays.
     let installed = match JournalLog::new() {
         Ok(journal) if connected_to_journal() => {
             let journal = journal.with_syslog_identifier("hostler".to_owned());
-            log::set_boxed_logger(Box::new(Everywhere { people: journal, level })).is_ok()
+            log::set_boxed_logger(Box::new(Everywhere { people: journal })).is_ok()
         }
-        _ => log::set_boxed_logger(Box::new(Everywhere { people: Stderr, level })).is_ok(),
+        _ => log::set_boxed_logger(Box::new(Everywhere { people: Foreground(form) })).is_ok(),
     };
     if installed {
-        log::set_max_level(level);
+        ASKED.get_or_init(|| asked);
+        set_level(asked.unwrap_or(usual));
     }
     say_panics();
 }

@@ -1,6 +1,7 @@
 //! hostler: deploys revision bundles on this host. See ARCHITECTURE.md for the contents of the rooms.
 //!
 //! ```text
+//! terminal                                   colours, and a line that is rewritten
 //! cli failure output progress log_output     the command line, and everything that people see
 //! tasks threads                              how work is run, and what a panic does
 //!      ^
@@ -8,6 +9,7 @@
 //! stores setup
 //! controller                                 how the tasks beside the engine are called
 //!      ^
+//! transfers                                  the bytes of the transfers that go on
 //! ports engine state_store                   the one writer of state, what it needs, where it keeps it
 //! state_file access                          the state held or read; who reaches what is on the disk
 //! identity interrupted                       which host this is; what a process leaves in the middle
@@ -75,9 +77,11 @@ mod state_file;
 mod state_store;
 mod stores;
 mod tasks;
+mod terminal;
 #[cfg(test)]
 mod test_support;
 mod threads;
+mod transfers;
 mod verbs;
 mod wings;
 mod work;

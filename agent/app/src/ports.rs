@@ -1,11 +1,13 @@
 //! The engine's interfaces to the outside, named from its side.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::state::{Deployment, Group};
 use hostler_core::machine::{Effect, State, WorkResult};
 use hostler_core::traffic::Withdrawal;
+use hostler_core::transfer::Meter;
 
 /// Stores the state. Its one writer is the engine.
 pub trait StateStore {
@@ -33,6 +35,8 @@ pub struct Job {
     pub others: Vec<Installs>,
     /// The withdrawal from traffic, as of the same moment.
     pub withdrawal: Option<Withdrawal>,
+    /// Counts the bytes that the effect transfers.
+    pub meter: Arc<Meter>,
 }
 
 /// The Installs that determine which files a group has on this host.

@@ -1,24 +1,27 @@
-//! Live progress: one line for each lifecycle event, the last lines of a failing hook, and the outcome.
+//! Live progress: one line for each lifecycle event, the last lines of a failing hook, and the outcome. On a terminal, the
+//! line of the event that runs is rewritten: its script, or the bytes of the download, and how long it has run.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::DeploymentId;
-use hostler_core::machine::Progress;
 use hostler_core::machine::event::FailureKind;
-use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome};
+use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome, StepStatus};
+use hostler_core::machine::{Moment, Progress};
 
 use crate::failure::Failure;
 use crate::log_output::deployments_are_not_shown;
 use crate::output;
+use crate::terminal::{BAD, CAUTION, GOOD, LiveLine, Paint, REFRESH, is_quiet};
 
 /// Shows a deployment, and the rollback that follows it, to the caller who waits for its end.
 #[derive(Debug)]
 pub struct Printer {
     json: bool,
-    terminal: bool,
+    /// The line of the event that runs, on a terminal, and what goes on in it.
+    live: Option<LiveLine>,
+    moment: Moment,
     /// The deployment to wait for; its rollback replaces it.
     waiting: DeploymentId,
     code: Option<ExitCode>,
@@ -27,7 +30,32 @@ pub struct Printer {
 impl Printer {
     /// A printer for one deployment.
     pub fn new(json: bool, deployment: DeploymentId) -> Self {
-        Self { json, terminal: std::io::stdout().is_terminal(), waiting: deployment, code: None }
+        Self { json, live: None, moment: Moment::default(), waiting: deployment, code: None }
+    }
+
+    /// The deployment that is shown.
+    pub fn waiting(&self) -> &DeploymentId {
+        &self.waiting
+    }
+
+    /// Takes what goes on in the event that runs, for the next [`Self::refresh`].
+    pub fn goes_on(&mut self, moment: Moment) {
+        self.moment = moment;
+    }
+
+    /// Waits until the line of the event that runs is to be written again; forever without such a line.
+    pub async fn refresh_due(&self) {
+        match self.live {
+            Some(_) => tokio::time::sleep(REFRESH).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Writes the line of the event that runs again.
+    pub fn refresh(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.show(&self.moment);
+        }
     }
 
     /// Shows one progress message; returns the exit code once everything has ended.
@@ -56,14 +84,50 @@ impl Printer {
         Ok(None)
     }
 
-    fn print(&self, progress: &Progress) -> Result<(), Failure> {
-        match (progress, self.json, self.terminal) {
-            (_, true, _) => output::json(progress),
-            (Progress::EventStarted { event, .. }, _, true) => {
-                output::overwritten(&format!("  {:<20} …", event.name()))
+    fn print(&mut self, progress: &Progress) -> Result<(), Failure> {
+        match progress {
+            _ if self.json => output::json(progress),
+            _ if is_quiet() => {
+                print_failure(progress);
+                Ok(())
             }
-            _ => output::text(&line(progress)),
+            Progress::EventStarted { event, .. } => {
+                self.moment = Moment::default();
+                self.live = LiveLine::on_stdout(&format!("  {:<20} ", event.name()));
+                Ok(())
+            }
+            Progress::EventFinished { .. } | Progress::Finished { .. } | Progress::NotUndone { .. } => {
+                self.live = None;
+                output::painted(&line(progress), paints(progress))
+            }
+            Progress::Started { .. } | Progress::Warning { .. } => output::painted(&line(progress), paints(progress)),
         }
+    }
+}
+
+/// What is printed of a deployment for a user who wants only errors.
+fn print_failure(progress: &Progress) {
+    let failure = match progress {
+        Progress::Finished { deployment, failure: Some(failure), .. } => {
+            format!("{deployment} failed in {}: {}", failure.event, failure.message)
+        }
+        Progress::NotUndone { deployment, message } => format!("{deployment} has not ended: {message}"),
+        _ => return,
+    };
+    Failure::say(ExitCode::Failed, failure).print();
+}
+
+/// The words of a line that stand out on a terminal.
+fn paints(progress: &Progress) -> &'static [Paint<'static>] {
+    match progress {
+        Progress::EventFinished { status: StepStatus::Failed, .. } => &[(" failed ", BAD)],
+        Progress::EventFinished { status: StepStatus::Ignored, .. } => &[(" ignored ", CAUTION)],
+        Progress::EventFinished { status: StepStatus::Succeeded, .. } => &[(" succeeded ", GOOD)],
+        Progress::Finished { .. } | Progress::NotUndone { .. } => {
+            &[(" succeeded ", GOOD), (" failed ", BAD), (" failed:", BAD), ("no rollback follows", BAD)]
+        }
+        Progress::Warning { .. } => &[("warning:", CAUTION)],
+        Progress::EventFinished { .. } | Progress::EventStarted { .. } | Progress::Started { .. } => &[],
     }
 }
 

@@ -227,6 +227,10 @@ impl Session {
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
                 },
+                () = printer.refresh_due() => {
+                    printer.goes_on(self.handle.moment(printer.waiting()));
+                    printer.refresh();
+                }
                 ended = self.ended() => {
                     ended?;
                     break;

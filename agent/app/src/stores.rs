@@ -67,6 +67,7 @@ impl Stores {
             }
             false => AnyStore::Directory(DirectoryStore::open(directory(name)?).map_err(failure)?),
         };
+        log::debug!("the store {} is opened", without_secrets(name));
         self.lock().insert(name.to_owned(), store.clone());
         Ok(store)
     }

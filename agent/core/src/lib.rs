@@ -6,7 +6,7 @@
 //!        ^
 //! codes event_order identity        more words: exit codes, lifecycle events, where a machine runs,
 //! operator_events doctor            what operators alert on and what `doctor` finds,
-//! retry flow transfer delta wake_up waits, and how bytes come
+//! retry flow transfer delta wake_up  waits, and how bytes come
 //!        ^
 //! lifecycle cfn_signals traffic     journals of the state, and the decisions that need no more than their own;
 //! health codedeploy                 answers of probes -> verdicts; the CodeDeploy service's words

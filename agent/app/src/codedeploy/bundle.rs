@@ -92,7 +92,8 @@ async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<Revi
         return Ok(revision.clone());
     }
     if let Some(other) = reuse {
-        log::info!(deployment = job.deployment.id.as_str(); "the bundle of {other} is not here to be used again: it is downloaded");
+        let id = &job.deployment.id;
+        log::info!(deployment = id.as_str(); "{id}: the bundle of {other} is not here to be used again, so it is downloaded");
     }
     match location {
         RevisionLocation::S3 { bucket, key, version, etag, .. } => {
@@ -101,7 +102,8 @@ async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<Revi
             check_etag(&object, etag.as_deref()).await?;
             let any = AnyObject::S3(object.clone());
             let bundles = Bundles::of(&setup.layout, &job.group.key);
-            let fetched = from_network(setup, &bundles, &any, None, &paths.bundle(), revision).await?;
+            let fetched =
+                from_network(setup, &bundles, &any, None, &paths.bundle(), revision, Some(&job.meter)).await?;
             // The object that came in between is not the requested one either.
             check_etag(&object, etag.as_deref()).await?;
             Ok(fetched)
@@ -191,7 +193,7 @@ fn unpack_into(
         return Ok((Revision { bundle_type, ..revision }, Unpacked { listing, adapted: Vec::new() }));
     }
     if let Some(archive) = reusable(setup, job, reuse) {
-        log::info!(archive:% = archive.display(); "the bundle of an earlier deployment is used again");
+        log::info!(archive:% = archive.display(); "the bundle of an earlier deployment in {} is used again", archive.display());
         return unpack(setup, &archive, revision, into);
     }
     match location {

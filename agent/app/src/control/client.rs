@@ -13,6 +13,7 @@ use crate::control::{ControlRequest, ControlResponse, PROTOCOL_VERSION, Versione
 use crate::failure::{Failure, Outcome};
 use crate::progress::Printer;
 use crate::setup::Setup;
+use crate::terminal::is_live;
 
 /// A connection to the daemon of this state.
 #[derive(Debug)]
@@ -21,12 +22,15 @@ pub struct Client(Connection);
 impl Client {
     /// Connects; `None` when no daemon runs.
     pub async fn connect(setup: &Setup) -> Option<Self> {
-        socket::connect(setup.layout.socket()).await.map(Self)
+        let connected = socket::connect(setup.layout.socket()).await.map(Self);
+        let answers = if connected.is_some() { "a daemon answers" } else { "no daemon answers" };
+        log::debug!("{answers} on {}", setup.layout.socket().display());
+        connected
     }
 
     /// Sends a request and reads the first answer. Lock held means that the daemon is stopping and did nothing.
     async fn ask(&mut self, ask: ControlRequest) -> Result<ControlResponse, Failure> {
-        let question = VersionedRequest { version: PROTOCOL_VERSION, request: ask };
+        let question = VersionedRequest { version: PROTOCOL_VERSION, moments: is_live(), request: ask };
         let asked = self.0.write_line(&serde_json::to_string(&question)?).await;
         asked.map_err(|error| Failure::new(ExitCode::LockHeld, error))?;
         match self.answer().await.map_err(unanswered)? {
@@ -43,6 +47,17 @@ impl Client {
         let line = self.0.read_line(Limits::default().socket_line_bytes).await?;
         let parse = |line: String| serde_json::from_str(&line).map_err(|e| SocketError::Broken(e.into()));
         line.map(parse).transpose()
+    }
+
+    /// The next answer, while the printer's line is kept up to date.
+    async fn answer_beside(&mut self, printer: &mut Printer) -> Result<Option<ControlResponse>, SocketError> {
+        let mut answer = std::pin::pin!(self.answer());
+        loop {
+            tokio::select! {
+                answer = &mut answer => return answer,
+                () = printer.refresh_due() => printer.refresh(),
+            }
+        }
     }
 
     /// The daemon's status document.
@@ -136,9 +151,15 @@ impl Client {
     pub async fn follow(&mut self, deployment: DeploymentId, json: bool) -> Outcome {
         let mut printer = Printer::new(json, deployment.clone());
         // A killed daemon breaks the connection without a last answer.
-        while let Ok(Some(ControlResponse::Progress(progress))) = self.answer().await {
-            if let Some(code) = printer.show(&progress)? {
-                return Ok(code);
+        while let Ok(Some(answer)) = self.answer_beside(&mut printer).await {
+            match answer {
+                ControlResponse::Progress(progress) => {
+                    if let Some(code) = printer.show(&progress)? {
+                        return Ok(code);
+                    }
+                }
+                ControlResponse::Moment(moment) => printer.goes_on(moment),
+                _ => break,
             }
         }
         let message = format!("the daemon stopped before the end of {deployment}; it goes on at the next start");

@@ -9,7 +9,7 @@ pub mod server_context;
 
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::logs::lag::LogsReport;
-use hostler_core::machine::Progress;
+use hostler_core::machine::{Moment, Progress};
 use hostler_core::status::Status;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub const PROTOCOL_VERSION: u32 = 1;
 pub struct VersionedRequest {
     /// Version of the protocol.
     pub version: u32,
+    /// Whether the peer shows on a terminal what goes on in the deployment that it asks for: [`ControlResponse::Moment`].
+    #[serde(default)]
+    pub moments: bool,
     /// The request.
     #[serde(flatten)]
     pub request: ControlRequest,
@@ -126,6 +129,8 @@ pub enum ControlResponse {
     },
     /// A step of the deployment.
     Progress(Box<Progress>),
+    /// What goes on in the deployment now, each time that it has changed; only for peers that ask for it.
+    Moment(Moment),
     /// The request was done. After a deployment: no more progress follows.
     Done,
     /// Not done: the daemon takes no more requests. Ask again, or do it yourself once the daemon is gone.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::DeploymentId;
-use hostler_core::machine::{Event, Progress};
+use hostler_core::machine::{Event, Moment, Progress};
 use hostler_core::metrics;
 use hostler_core::status::{Daemon, Health, problems};
 use hostler_host::clock;
@@ -27,6 +27,9 @@ use crate::engine::{AskError, Handle};
 use crate::failure::chain;
 use crate::requests::{deploy_request, removal_policy};
 use crate::setup::{Setup, SetupWatch};
+
+/// The time between two looks at what goes on in a deployment, for peers that show it.
+const MOMENTS: Duration = Duration::from_secs(1);
 
 /// Answers requests until it is dropped.
 #[derive(Debug, Clone)]
@@ -74,7 +77,7 @@ impl Server {
                     tokio::spawn(async move { server.accept(stream).await });
                 }
                 Err(error) => {
-                    log::warn!(error:%; "the local socket took no connection");
+                    log::warn!(error:%; "the local socket took no connection: {error}");
                     // Usually out of descriptors: a busy loop would not free any.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
@@ -101,7 +104,7 @@ impl Server {
         };
         if let Err(error) = ended {
             // A peer that disconnected early has detached; the deployment goes on.
-            log::debug!(error:%; "a conversation on the local socket ended early");
+            log::debug!(error:%; "a conversation on the local socket ended early: {error}");
         }
     }
 
@@ -181,7 +184,9 @@ impl Server {
             ask => {
                 let backend = self.backend.borrow().clone();
                 match backend {
-                    Backend::Running(handle) => self.act(connection, &handle, ask, users::describe(uid)).await,
+                    Backend::Running(handle) => {
+                        self.act(connection, (&handle, question.moments), ask, users::describe(uid)).await
+                    }
                     Backend::Starting(why, _) => {
                         let message = format!("the agent does nothing yet: {why}");
                         refuse(connection, ExitCode::Refused, message).await
@@ -194,7 +199,7 @@ impl Server {
     async fn act(
         &self,
         connection: &mut Connection,
-        handle: &Handle,
+        (handle, moments): (&Handle, bool),
         ask: ControlRequest,
         asked_by: String,
     ) -> Result<(), SocketError> {
@@ -204,19 +209,21 @@ impl Server {
                 let policy = wish.policy(setup.settings.policy(&wish.key));
                 match deploy_request(&setup, wish, policy, asked_by) {
                     Ok(request) => {
-                        deploy(connection, handle, |id| Event::Deploy { id, request: Box::new(request) }).await
+                        deploy(connection, (handle, moments), |id| Event::Deploy { id, request: Box::new(request) })
+                            .await
                     }
                     Err(failure) => refuse(connection, failure.code, failure.one_line()).await,
                 }
             }
             ControlRequest::Rollback { key, to, force } => {
                 let policy = Box::new(setup.settings.policy(&key));
-                deploy(connection, handle, |id| Event::Rollback { id, key, to, force, asked_by, policy }).await
+                deploy(connection, (handle, moments), |id| Event::Rollback { id, key, to, force, asked_by, policy })
+                    .await
             }
             ControlRequest::Remove { key, ignore_application_stop_failures } => {
                 let policy = removal_policy(&setup.settings, &key, ignore_application_stop_failures);
                 let policy = Box::new(policy);
-                deploy(connection, handle, |id| Event::Remove { id, key, asked_by, policy }).await
+                deploy(connection, (handle, moments), |id| Event::Remove { id, key, asked_by, policy }).await
             }
             ControlRequest::Resume { key } => match handle.ask(Event::Resume { key, asked_by }).await {
                 Ok(()) => send(connection, &ControlResponse::Done).await,
@@ -291,7 +298,7 @@ async fn refuse_without_daemon(connection: &mut Connection) -> Result<(), Socket
 
 async fn deploy(
     connection: &mut Connection,
-    handle: &Handle,
+    (handle, moments): (&Handle, bool),
     event: impl FnOnce(DeploymentId) -> Event,
 ) -> Result<(), SocketError> {
     let mut progress = handle.progress();
@@ -303,22 +310,32 @@ async fn deploy(
         return refuse_ask(connection, &error).await;
     }
     send(connection, &ControlResponse::Accepted { deployment: id.clone() }).await?;
-    follow(connection, handle, &mut progress, id).await
+    follow(connection, (handle, moments), &mut progress, id).await
 }
 
 async fn follow(
     connection: &mut Connection,
-    handle: &Handle,
+    (handle, moments): (&Handle, bool),
     progress: &mut Receiver<Progress>,
     mut id: DeploymentId,
 ) -> Result<(), SocketError> {
     let mut state = handle.state();
+    let mut shown = Moment::default();
     loop {
         let piece = tokio::select! {
             // Progress from before the engine's end is passed on first.
             biased;
-            piece = progress.recv() => piece,
-            _ = state.wait_for(|_| false) => Err(RecvError::Closed),
+            piece = progress.recv() => Some(piece),
+            _ = state.wait_for(|_| false) => Some(Err(RecvError::Closed)),
+            () = tokio::time::sleep(MOMENTS), if moments => None,
+        };
+        let Some(piece) = piece else {
+            let moment = handle.moment(&id);
+            if moment != shown {
+                shown = moment.clone();
+                send(connection, &ControlResponse::Moment(moment)).await?;
+            }
+            continue;
         };
         let piece = match piece {
             Ok(piece) => piece,

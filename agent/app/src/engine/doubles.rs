@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use hostler_core::ids::Sha256Digest;
+use hostler_core::ids::{GroupKey, Sha256Digest};
 use hostler_core::machine::event::{InstallReport, Prepared, TrafficFound};
 use hostler_core::machine::state::{Policy, Purpose, Request, Revision, Source};
 use tokio::sync::Semaphore;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::state::Outcome;
 
 use super::doubles::{Answer, HostDouble, MemoryStore, deploy, engine, key};

@@ -129,7 +129,7 @@ async fn a_hook_is_completed_until_the_group_takes_it() {
     let warned: Vec<_> = logged.iter().filter(|line| line.starts_with("WARN")).collect();
     assert_eq!(warned.len(), 1, "the request ids differ, and the problem is the same: {logged:?}");
     assert!(warned[0].contains("the hook up was not completed") && warned[0].contains("request id 0"), "{logged:?}");
-    assert_eq!(logged.iter().filter(|line| line.contains("completed a hook")).count(), 1, "{logged:?}");
+    assert_eq!(logged.iter().filter(|line| line.contains("is completed with")).count(), 1, "{logged:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -248,7 +248,7 @@ async fn poll(
                 }
                 channels.note(&group.key, None);
                 if log.ends() {
-                    log::info!(hostler_event = "channel-read-again", group:% = group.key, channel; "{}: the channel {channel} can be read again", group.key);
+                    log::info!(hostler_event = "channel-read-again", group:% = group.key, channel; "{}: the channel can be read again ({channel})", group.key);
                 }
                 known = take(handle, &group.key, found, known).await;
             }

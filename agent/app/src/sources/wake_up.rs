@@ -47,7 +47,7 @@ async fn rounds(stores: &Stores, group: &GroupKey, url: &str, changed: &Notify) 
             Err(problem) => problem,
         };
         if pause == FIRST_PAUSE {
-            log::warn!(group:% = group, queue = url; "{group}: the wake-up queue {url} cannot be read, the channel is only polled: {problem}");
+            log::warn!(group:% = group, queue = url; "{group}: the wake-up queue cannot be read, the channel is only polled: {url}: {problem}");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -13,6 +13,7 @@ use crate::doctor::{self, environment};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
+use crate::terminal::FINDINGS;
 
 pub fn run(shared: &Shared, arguments: &DoctorArgs) -> Outcome {
     super::block_on(async {
@@ -24,7 +25,7 @@ pub fn run(shared: &Shared, arguments: &DoctorArgs) -> Outcome {
         if shared.json {
             output::json(&report)?;
         } else {
-            output::text(&text(&report))?;
+            output::painted(&text(&report), FINDINGS)?;
         }
         Ok(if report.is_good() { ExitCode::Ok } else { ExitCode::Failed })
     })

@@ -37,7 +37,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::Event;
 use hostler_host::perms::passage;
-
+use log::LevelFilter;
 use tokio::time::Instant;
 
 use crate::cli::{Cli, Verb};
@@ -46,8 +46,10 @@ use crate::control::ControlRequest;
 use crate::control::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::interrupted::{Found, Interrupts};
+use crate::log_output::{self, Form, level};
 use crate::session::Session;
 use crate::setup::Setup;
+use crate::terminal;
 use crate::threads::block_on;
 
 /// Runs the command.
@@ -55,10 +57,13 @@ use crate::threads::block_on;
 /// # Errors
 /// The failure of the verb, with its exit code.
 pub fn run(cli: Cli) -> Outcome {
-    let level = if matches!(cli.verb, Verb::Run(_)) { log::LevelFilter::Info } else { log::LevelFilter::Error };
-    crate::log_output::start(level);
+    terminal::use_colours(cli.display.color.into());
+    if cli.display.quiet {
+        terminal::be_quiet();
+    }
+    start_logging(&cli)?;
     if !matches!(&cli.verb, Verb::Run(arguments) if !arguments.once) {
-        crate::log_output::deployments_are_shown();
+        log_output::deployments_are_shown();
     }
     if !cli.verb.writes_the_callers_own() {
         passage::forget_the_callers_umask();
@@ -119,6 +124,19 @@ fn carry_out(cli: Cli) -> Outcome {
         Verb::Keygen(arguments) => keygen::run(&shared, &arguments),
         Verb::RotateKeys(arguments) => rotate_keys::run(&shared, &arguments),
     }
+}
+
+/// Starts the log. A daemon says what it does; other verbs show it themselves, and log only problems.
+fn start_logging(cli: &Cli) -> Result<(), Failure> {
+    let (usual, form) = match &cli.verb {
+        Verb::Run(arguments) if arguments.once => (LevelFilter::Warn, Form::Brief),
+        Verb::Run(_) => (LevelFilter::Info, Form::Timed),
+        _ => (LevelFilter::Error, Form::Brief),
+    };
+    let asked = level::asked(&cli.display, usual, std::env::var_os(level::VARIABLE).as_deref())?;
+    let times = asked.is_some() && !cli.display.quiet;
+    log_output::start(usual, asked, if times { Form::Timed } else { form });
+    Ok(())
 }
 
 /// How long a verb waits for a daemon that is starting or stopping.

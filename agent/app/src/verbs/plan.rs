@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_aws::store_s3::DownloadTarget;
@@ -18,6 +19,7 @@ use hostler_core::event_order::LifecycleEvent;
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::{Fact, Problem, Summary, judge_scripts};
 use hostler_core::store::{Location, without_secrets};
+use hostler_core::transfer::Meter;
 use hostler_host::archive::{self, UnpackOptions};
 use hostler_host::layout::Layout;
 use hostler_host::ledger;
@@ -32,6 +34,7 @@ use crate::ports::Installs;
 use crate::setup::{Setup, existing};
 use crate::state_file::{is_closed, ledger_failure, read_state};
 use crate::stores::{self, AnyObject};
+use crate::terminal::shown;
 use crate::wings;
 use crate::work::bundle::{
     adapted_lines, and_more, diagnose_bundle, may_change, plan_install, untold, without_made_later,
@@ -215,9 +218,11 @@ fn show_adapted(adapted: &[Adapted]) {
 /// Downloads a bundle from the network into a file without a name.
 fn fetched(setup: &Setup, object: &AnyObject, scratch: &Path) -> Result<File, Failure> {
     let file = tempfile::tempfile_in(scratch).context("cannot make a temporary file for the bundle")?;
-    let target = DownloadTarget { file: file.as_fd(), note: None, meter: None };
+    let meter = Arc::new(Meter::default());
+    let target = DownloadTarget { file: file.as_fd(), note: None, meter: Some(&meter) };
     super::block_on(async {
-        object.download(target, None, &setup.stores.downloads).await.map_err(stores::failure)?;
+        let download = object.download(target, None, &setup.stores.downloads);
+        shown("download: ", &meter, download).await.map_err(stores::failure)?;
         Ok(ExitCode::Ok)
     })?;
     Ok(file)

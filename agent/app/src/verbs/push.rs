@@ -1,7 +1,10 @@
 //! `hostler push DIR STORE`: check, pack reproducibly, store under the SHA-256, print the revision.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_core::bundle::BundleType;
@@ -9,7 +12,9 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::label::{Label, RevisionLabel, revision_name};
 use hostler_core::store::{Content, PutOutcome, Store as _, revision_key};
-use hostler_host::{archive, git};
+use hostler_core::transfer::Meter;
+use hostler_host::archive::{self, Packed};
+use hostler_host::git;
 
 use crate::cli::{NamingArgs, PackType, PushArgs, Shared};
 use crate::failure::{Failure, Outcome};
@@ -17,6 +22,7 @@ use crate::labels;
 use crate::output;
 use crate::setup::{Setup, existing};
 use crate::stores::{self, AnyStore};
+use crate::terminal::shown;
 use crate::verbs::bundle_check;
 
 impl From<PackType> for BundleType {
@@ -40,16 +46,17 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
         );
     }
     bundle_check::directory(&setup, &directory, &arguments.directory.display().to_string())?;
-    let store = setup.stores.open(&arguments.store)?;
+    let sent = Arc::new(Meter::default());
+    let store = setup.stores.open(&arguments.store)?.counted_by(&sent);
     let bundle_type = BundleType::from(arguments.bundle_type);
-    let mut packed_file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
-    let packed = archive::pack(&directory, &packed_file, bundle_type)?;
-    packed_file.flush()?;
-    let content = Content { size: packed.size, sha256: packed.digest };
-    let key = revision_key(&packed.digest);
+    let packed_file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
     let default = if arguments.naming.no_label { None } else { git::commit_label(&directory) };
     super::block_on(async {
-        let put = store.put_file(&key, packed_file.as_fd(), &content).await.map_err(stores::failure)?;
+        let packed = pack(directory, packed_file.try_clone()?, bundle_type).await?;
+        let content = Content { size: packed.size, sha256: packed.digest };
+        let key = revision_key(&packed.digest);
+        let put = store.put_file(&key, packed_file.as_fd(), &content);
+        let put = shown("upload: ", &sent, put).await.map_err(stores::failure)?;
         if put == PutOutcome::PreconditionFailed {
             let size = store.size(&key).await.map_err(stores::failure)?;
             if size != Some(content.size) {
@@ -95,5 +102,31 @@ async fn name(
             Ok(None)
         }
         stored => stored,
+    }
+}
+
+/// Packs on a thread of its own, and shows the bytes meanwhile.
+async fn pack(directory: PathBuf, file: File, bundle_type: BundleType) -> Result<Packed, Failure> {
+    let meter = Arc::new(Meter::default());
+    let mut counted = Counted { file, meter: Arc::clone(&meter) };
+    let packing = tokio::task::spawn_blocking(move || archive::pack(&directory, &mut counted, bundle_type));
+    Ok(shown("pack: ", &meter, packing).await.context("the packing thread ended early")??)
+}
+
+/// A file that counts what is written to it.
+struct Counted {
+    file: File,
+    meter: Arc<Meter>,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.meter.add(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }

@@ -50,7 +50,7 @@ fn say(setup: &Setup, key: &GroupKey) -> Outcome {
     if setup.json {
         output::json(&serde_json::json!({ "version": 1, "application": key.application, "group": key.group }))?;
     } else {
-        output::text(&format!("{key} follows its channel again\n"))?;
+        output::remark(&format!("{key} follows its channel again\n"))?;
     }
     Ok(ExitCode::Ok)
 }

@@ -26,10 +26,7 @@ pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
     let read = || read_setup(shared, arguments);
     match (arguments.once, arguments.recover) {
         (_, true) => recover(&read()?, arguments.give_up.as_ref()),
-        (true, _) => {
-            log::set_max_level(log::LevelFilter::Warn);
-            super::block_on(once(Arc::new(read()?)))
-        }
+        (true, _) => super::block_on(once(Arc::new(read()?))),
         (false, false) => super::block_on(daemon::run(read()?, read)),
     }
 }
@@ -163,7 +160,7 @@ fn say_why_not(setup: &Setup, group: &str, sequence: u64, follow: &Follow) -> Ou
         Follow::Busy => (ExitCode::Refused, format!("a deployment of {group} is going on")),
     };
     if !setup.json {
-        output::text(&format!("{text}\n"))?;
+        output::remark(&format!("{text}\n"))?;
     }
     Ok(code)
 }

@@ -20,6 +20,7 @@ use crate::output;
 use crate::progress::failure_text;
 use crate::setup::Setup;
 use crate::state_file::{ledger_failure, read_state};
+use crate::terminal::{BAD, CAUTION, GOOD, Paint};
 
 pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
     let setup = Arc::new(Setup::of_flags(shared)?);
@@ -60,7 +61,7 @@ pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
                 let message = format!("no deployment group of this host has that name; it has {}", of_host.join(", "));
                 return Err(Failure::say(ExitCode::NotFound, message));
             }
-            output::text(&text(&document))?;
+            output::painted(&text(&document), CONDITIONS)?;
         }
         Ok(ExitCode::Ok)
     })
@@ -95,6 +96,18 @@ fn from_ledger(setup: &Setup) -> Result<Status, Failure> {
     let interrupted = is_active && !ledger::is_held(setup.layout.state());
     Ok(Status { interrupted, ..status(&state, None, clock::now_ms()) })
 }
+
+/// The words of a status that stand out on a terminal.
+const CONDITIONS: &[Paint<'static>] = &[
+    (": good", GOOD),
+    (": FAILED", BAD),
+    (": NOT UNDONE", BAD),
+    (": rolled back", CAUTION),
+    (": interrupted", CAUTION),
+    (", held", CAUTION),
+    ("failed:", BAD),
+    ("no daemon runs", CAUTION),
+];
 
 fn text(document: &Status) -> String {
     let mut text = String::new();

@@ -24,6 +24,7 @@ use crate::cli::{Shared, ValidateArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
+use crate::terminal::FINDINGS;
 use crate::work::bundle::{BUNDLE, and_more, diagnose_bundle, diagnose_host};
 
 mod signatures;
@@ -82,7 +83,7 @@ pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
     if setup.json {
         output::json(&report)?;
     } else {
-        output::text(&text(&report, &arguments.path))?;
+        output::painted(&text(&report, &arguments.path), FINDINGS)?;
     }
     Ok(if report.valid { ExitCode::Ok } else { ExitCode::Failed })
 }

@@ -3,12 +3,14 @@
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use hostler_aws::store_s3::DownloadTarget;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::{Revision, Source};
 use hostler_core::store::{Content, Key, Location, S3Location, Store as _, StoreErrorKind};
+use hostler_core::transfer::Meter;
 use hostler_host::store_dir::DirectoryStore;
 
 use crate::failure::fail;
@@ -75,7 +77,7 @@ pub async fn copy(
     })
 }
 
-/// Downloads an object.
+/// Downloads an object, and counts its bytes.
 ///
 /// # Errors
 /// The error of the store or server.
@@ -86,6 +88,7 @@ pub async fn from_network(
     expected: Option<Content>,
     bundle: &Path,
     revision: &Revision,
+    meter: Option<&Arc<Meter>>,
 ) -> Result<Revision, WorkFailure> {
     let kept = bundles.kept();
     let name = expected.map_or_else(|| Sha256Digest::of(object.location().as_bytes()), |expected| expected.sha256);
@@ -96,7 +99,7 @@ pub async fn from_network(
         partial.finish(bundle)?;
         return Ok(revision.clone());
     }
-    let target = DownloadTarget { file: partial.file.as_fd(), note: Some(partial.note.as_fd()) };
+    let target = DownloadTarget { file: partial.file.as_fd(), note: Some(partial.note.as_fd()), meter };
     let settings = &setup.stores.downloads;
     let fetched = match object.download(target, expected.as_ref(), settings).await {
         // The kept bundle only saves bytes; the deployment matters more.
@@ -111,7 +114,7 @@ pub async fn from_network(
         }
         store_failure(&error)
     })?;
-    log::info!(bytes = fetched.content.size, moved = fetched.moved; "the bundle was fetched");
+    log::info!(bytes = fetched.content.size, moved = fetched.moved; "the bundle of {} bytes was fetched: {} bytes came over the network", fetched.content.size, fetched.moved);
     partial.finish(bundle)?;
     let location = match (&expected, object.location().parse::<S3Location>()) {
         (None, Ok(place)) if place.version_id.is_none() => {

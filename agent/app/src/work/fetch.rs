@@ -62,8 +62,10 @@ pub async fn fetch(setup: &Setup, job: &Job, paths: &DeploymentPaths) -> Result<
     if let Some(expected) = &expected
         && let Some(tree) = unpacked_before(setup, &job.group, &expected.sha256).await?
     {
-        log::info!(tree:% = tree.display(); "the revision is here already");
+        log::info!(tree:% = tree.display(); "the revision is here already, in {}", tree.display());
         return Ok(FetchedBundle { revision: request.revision.clone(), tree: Some(tree) });
     }
-    from_network(setup, &bundles, &object, expected, &paths.bundle(), &request.revision).await.map(FetchedBundle::from)
+    let (bundle, revision) = (paths.bundle(), &request.revision);
+    let fetched = from_network(setup, &bundles, &object, expected, &bundle, revision, Some(&job.meter)).await;
+    fetched.map(FetchedBundle::from)
 }

@@ -44,7 +44,7 @@ pub async fn run_or_end(
         Err(panicked) => {
             let directory = setup.layout.deployment(&job.group.key, &job.deployment.id).run(event, index, attempt);
             if let Err(error) = hooks::cancel(&directory) {
-                log::warn!(error:%; "a hook that cannot be followed cannot be ended either");
+                log::warn!(error:%; "a hook that cannot be followed cannot be ended either: {error}");
             }
             could_not_start(fail(panicked))
         }

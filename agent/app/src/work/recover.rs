@@ -111,7 +111,14 @@ fn give_up(setup: &Setup, groups: &[&Group], deployment: &DeploymentId) -> Resul
 fn go_on(setup: &Setup, ports: &dyn Ports, state: &State, group: &Group, deployment: &Deployment) -> String {
     let Some(effect) = deployment.in_flight.clone() else { return "is not going on".to_owned() };
     let others = Installs::of_others(state, &group.key);
-    let job = Job { effect, deployment: deployment.clone(), group: group.clone(), others, withdrawal: None };
+    let job = Job {
+        effect,
+        deployment: deployment.clone(),
+        group: group.clone(),
+        others,
+        withdrawal: None,
+        meter: std::sync::Arc::default(),
+    };
     match effect_install::install(setup, ports, &job) {
         WorkResult::Installed(Ok(_)) => "was completed; the good revision's files are in place".to_owned(),
         WorkResult::Installed(Err(failure)) => format!("is tried again when the agent starts: {}", failure.message),

@@ -90,7 +90,7 @@ async fn fetch_bundle(
 ) -> Result<(), WorkFailure> {
     match origin(setup, &request.source)? {
         Origin::Network(object) => {
-            from_network(setup, bundles, &object, Some(expected), bundle, &request.revision).await.map(drop)
+            from_network(setup, bundles, &object, Some(expected), bundle, &request.revision, None).await.map(drop)
         }
         Origin::Directory(store, key) => copy(&store, &key, Some(expected), bundle).await,
     }
@@ -118,7 +118,7 @@ fn check(
     };
     let (errors, warnings) = judge_scripts(scripts::problems(revision)?, recheck);
     for warning in warnings {
-        log::warn!(group:% = group.key; "{warning}");
+        log::warn!(group:% = group.key; "{}: {warning}", group.key);
     }
     if !errors.is_empty() {
         return Err(fail(problems_text(&errors)));

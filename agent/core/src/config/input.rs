@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::appspec::codes::Code;
 use crate::appspec::diagnose::{Diagnostic, Findings};
 use crate::config::keys;
-use crate::config::settings::{BundleAccess, HookSettings, Settings};
+use crate::config::settings::{BundleAccess, HookSettings, LogLevel, Settings};
 use crate::ids::GroupKey;
 use crate::limits::Limits;
 use crate::path_rule::UnsafePaths;
@@ -122,6 +122,7 @@ impl Reader {
             }
             "logs" => logs::read(&mut settings.logs, field, findings),
             "unsafe_paths" => put(&mut settings.unsafe_paths, field.word(UNSAFE_PATHS, findings)),
+            "log_level" => put(&mut settings.log_level, field.word(LogLevel::WORDS, findings)),
             "signatures" => self.signatures.read(field, file, findings),
             _ => {}
         }

@@ -48,6 +48,28 @@ pub struct Settings {
     pub logs: Option<LogSettings>,
     /// What to do about paths that a user other than root could redirect.
     pub unsafe_paths: UnsafePaths,
+    /// Which of its own records the daemon writes.
+    pub log_level: LogLevel,
+}
+
+/// Which records the daemon writes: those of this level and of the graver ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something is wrong, and the daemon goes on.
+    Warn,
+    /// What the daemon does.
+    #[default]
+    Info,
+    /// How it does it.
+    Debug,
+}
+
+impl LogLevel {
+    /// The words of the levels, the gravest first.
+    pub const WORDS: &[(&str, Self)] =
+        &[("error", Self::Error), ("warn", Self::Warn), ("info", Self::Info), ("debug", Self::Debug)];
 }
 
 impl Settings {

@@ -35,6 +35,7 @@ pub mod stopping;
 
 pub use admission::{admit, instance_state};
 pub use event::{Effect, Event, Progress, Refusal, Work, WorkResult};
+pub use progress::Moment;
 pub use resume::{resume, take_up};
 pub use rollback::{again_at_ms, earlier};
 pub use state::State;

@@ -5,8 +5,32 @@ use serde::{Deserialize, Serialize};
 use crate::event_order::LifecycleEvent;
 use crate::history::DeploymentPurpose;
 use crate::ids::{DeploymentId, GroupKey};
+use crate::machine::event::Work;
 use crate::machine::failure::Failure;
-use crate::machine::state::{Outcome, Revision, StepStatus};
+use crate::machine::state::{Deployment, Outcome, Revision, StepStatus};
+use crate::transfer::Transferred;
+
+/// What goes on in a deployment at the moment, for a user who watches it on a terminal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The script that runs, as the appspec writes it.
+    pub script: Option<String>,
+    /// The bundle's bytes that are here, while it is downloaded.
+    pub transferred: Option<Transferred>,
+}
+
+impl Moment {
+    /// The moment of a deployment whose transfer is so far.
+    pub fn of(deployment: &Deployment, transferred: Option<Transferred>) -> Self {
+        let script = match deployment.in_flight.as_ref().map(|effect| &effect.work) {
+            Some(Work::RunHook { event, index, .. }) => {
+                deployment.step(*event).and_then(|step| step.scripts.get(*index))
+            }
+            _ => None,
+        };
+        Self { script: script.map(|script| script.location.clone()), transferred }
+    }
+}
 
 /// What the agent reports to users who watch a deployment, as it happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,7 +79,7 @@ pub async fn follow(setup: Arc<Setup>, compat: Arc<CodeDeployCompat>, handle: Ha
     compat.warn_of_differences();
     write_pid_file(&setup, &compat);
     let service = connect::connect(&setup, &compat).await;
-    log::info!(host = service.host_identifier(), url:% = service.url(); "the CodeDeploy service at {} is followed as {}", service.url(), service.host_identifier());
+    log::info!(host = service.host_identifier(), url:% = service.url(); "the CodeDeploy service is followed at {}, as {}", service.url(), service.host_identifier());
     let (in_hand, ended) = (Mutex::default(), Notify::new());
     let follower = Arc::new(Follower { setup, compat, handle, service, following, in_hand, ended });
     take::report_commands_of_the_agent(&follower).await;

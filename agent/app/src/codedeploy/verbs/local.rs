@@ -65,7 +65,7 @@ fn begin(arguments: CodeDeployLocal) -> Outcome {
         output::text(VERSION)?;
         return Ok(ExitCode::Ok);
     }
-    crate::log_output::start(log::LevelFilter::Warn);
+    crate::log_output::start(log::LevelFilter::Warn, None, crate::log_output::Form::Brief);
     passage::forget_the_callers_umask();
     let usage = |error: local::InvalidArgument| Failure::new(ExitCode::Usage, error);
     let events = local::events(arguments.events.as_deref()).map_err(usage)?;
@@ -197,7 +197,8 @@ async fn deploy(
 ) -> Outcome {
     let paths = setup.layout.deployment(&specification.group, &specification.deployment);
     output::text(&format!("Starting to execute deployment from within folder {}\n", paths.directory().display()))?;
-    log::info!(deployment = specification.deployment.as_str(), revision:% = specification.revision; "a local deployment begins");
+    let (id, revision) = (&specification.deployment, &specification.revision);
+    log::info!(deployment = id.as_str(), revision:%; "{id}: local deployment of {revision} started");
     let mut session = open_when_free(&setup).await?;
     let mut failed = None;
     for event in events.iter().copied() {

@@ -171,7 +171,7 @@ async fn a_panic_is_logged_and_a_new_controller_begins_after_a_wait() {
     assert_eq!(*running.begun.lock().unwrap(), 5);
     let logged = logged();
     assert_eq!(logged.len(), 4, "{logged:?}");
-    assert!(logged.iter().all(|line| line.contains("\"handed\" ended by a fault in hostler")), "{logged:?}");
+    assert!(logged.iter().all(|line| line.contains("the task handed ended by a fault in hostler")), "{logged:?}");
     // It goes on as before.
     running.host.touch_state();
     running.called(Wake::on_change()).await;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use hostler_aws::store_s3::DownloadTarget;
@@ -10,6 +11,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::Sha256Digest;
 use hostler_core::release::{Revision, RevisionSource};
 use hostler_core::store::{Content, Location, S3Location, Store as _, revision_key, revisions_key};
+use hostler_core::transfer::Meter;
 use hostler_host::archive::{self, ArchiveError};
 use hostler_host::digest::digest_file;
 use hostler_host::regular;
@@ -18,6 +20,7 @@ use hostler_host::store_dir::DirectoryStore;
 use crate::failure::Failure;
 use crate::setup::{Setup, existing};
 use crate::stores::{self, AnyObject, AnyStore};
+use crate::terminal::shown;
 use crate::verbs::bundle_check;
 
 /// Finds the revision that a text names: the digest of a stored bundle or its beginning, or the location of another
@@ -78,8 +81,10 @@ async fn elsewhere(
     check: impl Fn(&File, &str) -> Result<(), Failure>,
 ) -> Result<Revision, Failure> {
     let file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
-    let target = DownloadTarget { file: file.as_fd(), note: None, meter: None };
-    let fetched = object.download(target, None, &setup.stores.downloads).await.map_err(stores::failure)?;
+    let meter = Arc::new(Meter::default());
+    let target = DownloadTarget { file: file.as_fd(), note: None, meter: Some(&meter) };
+    let download = object.download(target, None, &setup.stores.downloads);
+    let fetched = shown("download: ", &meter, download).await.map_err(stores::failure)?;
     let bundle_type = bundle_type(&file, &object.location())?;
     check(&file, &object.location())?;
     let (version_id, location) = match place {

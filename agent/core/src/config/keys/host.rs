@@ -58,6 +58,13 @@ pub(super) const TOP: &[Key] = &[
     )
     .usually("refuse"),
     Key::new(
+        "log_level",
+        Kind::Word(&["error", "warn", "info", "debug"]),
+        "Which of its own records the daemon writes: those of this level and the graver ones. `HOSTLER_LOG`, `--quiet` and `--verbose` win over it.",
+        "warn",
+    )
+    .usually("info"),
+    Key::new(
         "health_listener",
         Kind::Form("address and port"),
         "The address on which the agent answers a load balancer's health check.",
