@@ -114,10 +114,13 @@ fn give_permissions(world: &mut World) {
     }
 }
 
+/// A directory on another file system than that of `temporary`: where temporary files are, or where they outlive a restart.
 fn on_another_file_system() -> Option<tempfile::TempDir> {
-    let elsewhere = tempfile::tempdir().unwrap();
     let device = |path: &Path| std::fs::metadata(path).unwrap().dev();
-    (device(elsewhere.path()) != device(temporary().path())).then_some(elsewhere)
+    let temporary = temporary();
+    let places = [std::env::temp_dir(), "/var/tmp".into()];
+    let mut made = places.iter().filter_map(|place| tempfile::tempdir_in(place).ok());
+    made.find(|directory| device(directory.path()) != device(temporary.path()))
 }
 
 impl Trial {
