@@ -126,6 +126,7 @@ fn every_verb_that_acts_says_what_it_did_as_json() {
     host.ok(&["rollback"]);
     let resumed = host.ok(&["resume", "--json"]).json();
     assert_eq!(resumed, serde_json::json!({"version": 1, "application": "shop", "group": "web"}));
+    host.ok(&["run", "--once", "--channel", store.to_str().unwrap()]);
     host.ok(&["rollback"]);
     host.ok(&["resume"]).saying(&["shop/web follows its channel again"]);
     let daemon = host.daemon(&[]);

@@ -93,7 +93,7 @@ fn a_command_that_is_told_twice_ends_in_the_middle_of_a_step() {
     let running = host.start(&deploy(Path::new(&address), "web"));
     host.status_when("the bundle is fetched", |status| status["active"]["event"] == "DownloadBundle");
     running.signal(Signal::SIGINT);
-    running.says("ending with the step that is going on");
+    running.says("this command ends, and a script that is running goes on");
     running.signal(Signal::SIGINT);
     running.end().with_code(1).saying(&["of shop/web is interrupted in DownloadBundle"]);
 }

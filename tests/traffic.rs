@@ -323,7 +323,7 @@ fn doctor_names_the_commonest_set_up_and_each_missing_permission() {
     assert!(severity == Severity::Warning && message.contains("desired capacity is its minimum"), "{message}");
     let member = Member::in_target_groups("");
     let (severity, message, _) = one(&member);
-    assert!(severity == Severity::Ok && message.contains("3 registration(s)"), "{message}");
+    assert!(severity == Severity::Ok && message.contains("registrations in target groups: 3"), "{message}");
     for action in ["DescribeTargetHealth", "DescribeTargetGroupAttributes"] {
         member.balancing.change(|services| services.denied = action);
         assert!(one(&member).2.contains(&format!("elasticloadbalancing:{action}")), "{:?}", one(&member));

@@ -18,6 +18,8 @@ const BANNED: &[(&str, &str)] = &[
     ("see what the", "the next step"),
     ("without an end", "does not expire"),
     ("lifecycle event started", "the event's name, the deployment and its group"),
+    ("(s)", "`1 group`, `2 groups`; or the number last: `groups: 2`"),
+    ("told again", "a second ^C, a second signal"),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

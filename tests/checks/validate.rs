@@ -103,13 +103,30 @@ hooks:
     host.bundle("bad", &[("appspec.yml", appspec), ("one/x.txt", "1"), ("two/x.txt", "2")]);
     assert_eq!(validated(&host, "syntax-errors", &["bad"]), Some(1));
     // The readable part is checked against the bundle: missing files and two sources for one place.
-    let readable = appspec.replace("\"9\"", "\"0644\"").replace("soon", "60");
+    let readable = appspec.replace("\"9\"", "\"0644\"").replace("soon", "60").replace("AfterInstal:", "AfterRestart:");
     host.bundle("bad", &[("appspec.yml", &readable), ("hooks/start.sh", "echo\n")]);
     assert_eq!(validated(&host, "several-errors", &["bad"]), Some(1));
     let output = host.hostler(&["validate", "bad", "--json"]).with_code(1).json();
     assert_eq!((output["version"].as_u64(), output["valid"].as_bool()), (Some(1), Some(false)));
     assert_eq!(output["errors"], 3);
     assert_eq!(output["problems"][0]["code"], "two_sources");
+}
+
+#[test]
+fn misspelt_names_are_refused_by_every_verb() {
+    let host = Host::new();
+    let appspec = "version: 0.0\nos: linux\nhook:\n  AfterInstall:\n    - location: a.sh\n      timout: 5\n";
+    host.bundle("slip", &[("appspec.yml", appspec), ("a.sh", SCRIPT)]);
+    assert_eq!(validated(&host, "misspelt-key", &["slip"]), Some(1));
+    for arguments in [&["push", "slip", "store"][..], &["plan", "slip"], &["deploy", "slip"]] {
+        host.hostler(arguments).with_code(1).saying(&["misspelt-key", "write `hooks`"]);
+    }
+    host.bundle("slip", &[("appspec.yml", &appspec.replace("hook:", "hooks:").replace("AfterInstall", "AfterInstal"))]);
+    assert_eq!(validated(&host, "misspelt-names", &["slip"]), Some(1));
+    // What was put aside, or stands beside the right name, is meant as it is.
+    let aside = "version: 0.0\nos: linux\n_hooks: {}\nhooks:\n  AfterInstall: [{location: a.sh}]\n  AfterInstall2: [{location: a.sh}]\n";
+    host.bundle("slip", &[("appspec.yml", aside)]);
+    host.hostler(&["validate", "slip"]).with_code(0).saying(&["0 errors, 2 warnings"]);
 }
 
 #[test]
@@ -148,7 +165,7 @@ fn what_this_host_lacks_is_shown_and_never_denied() {
 fn json_is_one_document_of_a_stable_form() {
     let host = host_with_good();
     golden("validate/good.json", &host.plain(&host.hostler(&["validate", "good", "--json"]).with_code(0).out));
-    host.write("appspec.yml", GOOD.replace("pattern:", "patern:"));
+    host.write("appspec.yml", GOOD.replace("pattern:", "note:"));
     let output = host.hostler(&["validate", "appspec.yml", "--json"]).with_code(0);
     golden("validate/warning.json", &output.out);
 }

@@ -291,7 +291,7 @@ pub struct HistoryArgs {
     #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "verify")]
     pub newest: Option<usize>,
     /// Show each record: events, scripts, and what was held, resumed or repaired
-    #[arg(long, conflicts_with = "verify")]
+    #[arg(short = 'e', long, conflicts_with = "verify")]
     pub events: bool,
     /// Show the records of this deployment
     #[arg(long, value_name = "DEPLOYMENT", conflicts_with_all = ["verify", "newest"])]

@@ -189,7 +189,9 @@ impl Session {
             outcome = all => return outcome,
             () = interrupts.next() => {}
         }
-        output::notice("ending with the step that is going on; told again, hostler ends at once");
+        output::notice(
+            "this command ends, and a script that is running goes on without it; a second ^C ends it at once",
+        );
         let state = self.handle.state();
         let before = Arc::clone(&state.borrow());
         tokio::select! {

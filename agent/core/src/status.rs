@@ -326,6 +326,8 @@ pub(crate) fn condition(group: &Group) -> Condition {
     match &last.request.purpose {
         Purpose::Remove => Condition::Empty,
         Purpose::Stop(_) => Condition::Stopped,
+        // Sealed after a removal: the deployment before it is the last one that is remembered.
+        _ if group.installed.is_none() && group.installed_before.is_some() => Condition::Empty,
         Purpose::RollBack(_) | Purpose::RollBackByHand => Condition::RolledBack,
         Purpose::Release(_) | Purpose::ByHand | Purpose::Commanded => Condition::Good,
     }

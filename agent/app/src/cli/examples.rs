@@ -9,7 +9,7 @@ pub fn of(verb: &str) -> &'static str {
         }
         "deploy" => {
             "Examples:\n  hostler deploy web                                   the directory web, to this host\n  \
-             hostler deploy s3://my-bucket/web.tgz --no-rollback  leave a failed revision as it is"
+             hostler deploy web.tgz --no-rollback                 leave a failed revision as it is"
         }
         "rollback" => {
             "Examples:\n  hostler rollback                                     to the good revision before the installed one\n  \

@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::{Cli, display, examples, groups};
 
-/// The flags of all verbs, by their ids.
+/// The flags of all verbs that only some use, by their ids.
 const ALL: &[&str] = &["config", "root", "state_dir", "application", "group", "channel", "json"];
 /// Flags that name something: a verb that does not use them refuses them. The others do no harm anywhere.
 const NAMES: &[&str] = &["state_dir", "application", "group", "channel"];
@@ -39,7 +39,10 @@ pub fn command() -> Command {
     let verbs: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
     let command = verbs.iter().fold(command, |command, name| {
         let used = used_by(name);
-        let unused = shared.iter().filter(|flag| !used.contains(&flag.get_id().as_str()));
+        let unused = shared.iter().filter(|flag| {
+            let id = flag.get_id().as_str();
+            ALL.contains(&id) && !used.contains(&id)
+        });
         // A flag of the verb's own takes the place of the one that all verbs share.
         let unused: Vec<Arg> = unused.map(|flag| flag.clone().hide(true)).collect();
         command.mut_subcommand(name, |verb| verb.args(unused).after_help(examples::of(name)))

@@ -107,7 +107,7 @@ async fn of_group(
                     "name the right ones in traffic: target_groups, or register it",
                 )
             }
-            Ok(count) => Finding::ok(Code::Traffic, format!("{key}: {count} registration(s) in target groups")),
+            Ok(count) => Finding::ok(Code::Traffic, format!("{key}: registrations in target groups: {count}")),
             Err(finding) => finding,
         },
     });

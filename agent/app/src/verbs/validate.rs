@@ -175,6 +175,10 @@ fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Repor
     if config::looks_like_configuration(&text, &setup.limits)
         || (is_configurations_place(setup, path) && config::may_be_configuration(&text, &setup.limits))
     {
+        if std::str::from_utf8(&bytes).is_err() {
+            let other = vec!["the file is not UTF-8".to_owned()];
+            return Ok(Report { kind: "configuration", other, ..Report::default() });
+        }
         return Ok(configuration(setup, name, text, bytes.len()));
     }
     let diagnostics = appspec::read(&name, &bytes, &setup.limits).diagnostics;

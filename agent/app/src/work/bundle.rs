@@ -15,7 +15,7 @@ use hostler_core::appspec::{self, AppspecName, Reading};
 use hostler_core::bundle::{Adapted, BundleListing, EntryKind};
 use hostler_core::limits::Limits;
 use hostler_core::machine::event::{FailureKind, WorkFailure};
-use hostler_core::machine::state::{Group, Policy, Purpose, Request, Source};
+use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::actions::Plan;
 use hostler_core::plan::{LastPlaces, Problem, ProblemCode, Problems, plan, wanted, warnings};
 use hostler_host::observe::{self, PlanError};
@@ -29,8 +29,12 @@ use crate::work::last_install::{last_install, note_others};
 use crate::work::ports::Ports;
 
 mod no_appspec;
+mod reading;
 
 use no_appspec::no_appspec;
+pub use reading::{
+    AppspecReader, ReadAppspec, appspec_reader, read_accepted_appspec, read_appspec, read_kept_appspec, usable_before,
+};
 
 /// The bytes of a script that are examined; usually the whole script.
 const HEAD_BYTES: u64 = 64 << 10;
@@ -41,102 +45,6 @@ pub const BUNDLE: &str = "bundle";
 /// The changes to entries that made them acceptable, one a line.
 pub fn adapted_lines(adapted: &[Adapted]) -> Vec<String> {
     lint_archive(BUNDLE, adapted).iter().map(diagnose::one_line).collect()
-}
-
-/// A usable appspec, and the findings in it.
-#[derive(Debug, Clone)]
-pub struct ReadAppspec {
-    /// Its meaning.
-    pub spec: AppSpec,
-    /// The findings: warnings, and errors that count as warnings in a bundle that was accepted before.
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-/// Finds the appspec of an unpacked bundle, reads it, and checks it against the bundle.
-///
-/// # Errors
-/// The appspec is missing or wrong; the message shows the lines.
-pub fn read_appspec(
-    archive: &Path,
-    listing: &BundleListing,
-    wanted: AppspecName<'_>,
-    limits: &Limits,
-) -> Result<ReadAppspec, WorkFailure> {
-    usable(diagnose_bundle(archive, listing, wanted, limits)?, listing)
-}
-
-/// As [`read_appspec`], for a bundle that was accepted before; see [`usable_before`].
-///
-/// # Errors
-/// The appspec is missing or wrong; the message shows the lines.
-pub fn read_kept_appspec(
-    archive: &Path,
-    listing: &BundleListing,
-    wanted: AppspecName<'_>,
-    limits: &Limits,
-) -> Result<ReadAppspec, WorkFailure> {
-    usable_before(diagnose_kept_bundle(archive, listing, wanted, limits)?, listing)
-}
-
-/// As [`read_appspec`], for a bundle in which a misspelt name is no fault; see [`appspec::read_as_accepted`].
-///
-/// # Errors
-/// The appspec is missing or wrong; the message shows the lines.
-pub fn read_accepted_appspec(
-    archive: &Path,
-    listing: &BundleListing,
-    wanted: AppspecName<'_>,
-    limits: &Limits,
-) -> Result<ReadAppspec, WorkFailure> {
-    usable(diagnose_with(appspec::read_as_accepted, archive, listing, wanted, limits)?, listing)
-}
-
-/// Reads the appspec of a bundle, and checks it against the bundle.
-pub type AppspecReader = fn(&Path, &BundleListing, AppspecName<'_>, &Limits) -> Result<ReadAppspec, WorkFailure>;
-
-/// How a deployment decides whether it accepts a bundle: a new one strictly, one that the CodeDeploy service commands as the
-/// CodeDeploy agent does, and one that is kept on the host as it was accepted before.
-pub fn appspec_reader(request: &Request) -> AppspecReader {
-    match (&request.source, &request.purpose) {
-        (Source::Kept { .. }, _) => read_kept_appspec,
-        (_, Purpose::Commanded) => read_accepted_appspec,
-        _ => read_appspec,
-    }
-}
-
-/// The appspec, if it is usable.
-///
-/// # Errors
-/// The appspec is wrong; the message shows the lines.
-fn usable(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, WorkFailure> {
-    usable_but_for(found, listing, |_| false)
-}
-
-/// The appspec of a bundle that was accepted before ([`diagnose_kept_bundle`]). Faults that only its scripts show, and
-/// that an earlier hostler accepted, must neither keep a host from returning to it nor disable its other scripts.
-///
-/// # Errors
-/// The appspec is wrong; the message shows the lines.
-pub fn usable_before(found: Diagnosed, listing: &BundleListing) -> Result<ReadAppspec, WorkFailure> {
-    usable_but_for(found, listing, |code| code == Code::ScriptHasCarriageReturns)
-}
-
-fn usable_but_for(
-    found: Diagnosed,
-    listing: &BundleListing,
-    passes: fn(Code) -> bool,
-) -> Result<ReadAppspec, WorkFailure> {
-    let mut errors = found.diagnostics.iter().filter(|d| d.severity == Severity::Error);
-    if found.spec.is_none() || errors.any(|d| !passes(d.code)) {
-        let InPlan { errors, left_out, .. } = found.in_plan(listing);
-        let more = (left_out > 0).then(|| format!("\n{}", and_more(left_out)));
-        return Err(fail(found.render(&errors) + &more.unwrap_or_default()));
-    }
-    let Diagnosed { diagnostics, text, spec, .. } = found;
-    match spec {
-        Some(spec) => Ok(ReadAppspec { spec, diagnostics }),
-        None => Err(fail(diagnose::render(&diagnostics, &text))),
-    }
 }
 
 /// An appspec, and all findings in it and its bundle.

@@ -9,7 +9,7 @@ use super::interpret::{place, required_text, text, unknown_key};
 use super::keys;
 use super::scalar::{Resolved, leading_integer, resolve};
 use super::spec::{AppSpec, EventHooks, HookOptions, HookScript};
-use crate::values::nearest;
+use crate::values::{YEAR_SECONDS, duration, nearest};
 use crate::yaml::{Entry, Mapping, Node, Value};
 
 /// The default `timeout` of a script in seconds, and CodeDeploy's documented limit for the sum of one event.
@@ -148,9 +148,13 @@ fn timeout(mapping: &Mapping, findings: &mut Findings) -> Option<u64> {
     let seconds = seconds.min(u64::from(u32::MAX));
     if scalar.is_none_or(|scalar| scalar.text.trim() != seconds.to_string()) {
         let message = format!("the timeout {written} is read as {seconds} seconds, as the CodeDeploy agent does");
+        // `5m` is five seconds for the CodeDeploy agent, and five minutes in hostler's own keys.
+        let meant = scalar.and_then(|scalar| duration(&scalar.text, &(1..=YEAR_SECONDS)).ok());
+        let meant = meant.filter(|meant| *meant != seconds);
+        let or = meant.map_or_else(String::new, |meant| format!(", or `timeout: {meant}` for {written}"));
         findings
             .add(Code::AmbiguousTimeout, Some(place(entry)), message)
-            .help(format!("write `timeout: {seconds}` if that is meant"));
+            .help(format!("write `timeout: {seconds}` if that is meant{or}"));
     }
     if seconds > HOUR {
         let message = format!("a timeout of {seconds} seconds is above one hour");

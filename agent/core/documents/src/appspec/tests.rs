@@ -485,3 +485,14 @@ fn large_files_of_the_worst_kinds_end_soon() {
     let spec = survives(text.as_bytes(), &Limits::default()).spec.unwrap();
     assert!(spec.scripts("BeforeInstall").iter().all(|script| script.options.repeatable));
 }
+
+#[test]
+fn a_timeout_with_a_unit_is_told_in_both_meanings() {
+    let help = |timeout: &str| {
+        let reading = reading(&format!("hooks:\n  AfterInstall:\n    - location: a.sh\n      timeout: {timeout}\n"));
+        assert_eq!(codes(&reading), [Code::AmbiguousTimeout]);
+        reading.diagnostics[0].help.clone().unwrap()
+    };
+    assert_eq!(help("5m"), "write `timeout: 5` if that is meant, or `timeout: 300` for `5m`");
+    assert_eq!(help("30s"), "write `timeout: 30` if that is meant");
+}

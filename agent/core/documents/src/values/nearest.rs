@@ -15,22 +15,24 @@ pub fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
         .map(|(_, name)| name)
 }
 
-/// The name that `text` plainly means: it differs in case alone, or by one slip of the hand (two in long names). A name
+/// The name that `text` plainly means: it differs in case alone, by one letter, or by letters in another order. A name
 /// that was put aside by a mark before it (`_hooks`, `.hooks`, `x-hooks`) is meant as it is.
 pub fn misspelt<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
-    let put_aside =
-        names.iter().any(|name| ["_", ".", "-", "#", "x-"].iter().any(|mark| text.strip_suffix(name) == Some(mark)));
-    if put_aside || names.contains(&text) {
+    const LONGEST: usize = 40;
+    const SHORTEST: usize = 4;
+    let marks = ["", "_", ".", "-", "#", "x-"];
+    let is_aside = |name: &&str| text.strip_suffix(name).is_some_and(|mark| marks.contains(&mark));
+    let letters: Vec<char> = text.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();
+    if letters.len() > LONGEST || names.iter().any(|name| is_aside(name)) {
         return None;
     }
-    let name = nearest(text, names)?;
-    let letters: Vec<char> = text.chars().flat_map(char::to_lowercase).collect();
-    let most = match name.len() {
-        0..=3 => 0,
-        4..=7 => 1,
-        _ => 2,
+    let is_meant = |name: &&&str| match distance(&letters, name) {
+        0 => true,
+        1 => name.len() >= SHORTEST,
+        2 => name.len() >= SHORTEST && is_swapped(&letters, name),
+        _ => false,
     };
-    (distance(&letters, name) <= most + usize::from(most > 0 && is_swapped(&letters, name))).then_some(name)
+    names.iter().filter(is_meant).min_by_key(|name| distance(&letters, name)).copied()
 }
 
 /// Whether the same letters stand in another order.

@@ -213,6 +213,9 @@ fn a_removal_leaves_nothing_deployed() {
     let effects = host.step(Event::Remove { id: id(2), key: key("prod"), asked_by, policy }).unwrap();
     host.run(effects, never);
     assert_eq!((condition(&group(&host)), group(&host).following.hold()), (Condition::Empty, Some("root removed it")));
+    // An image forgets the removal, and the deployment before it is the last one that is remembered.
+    let sealed = seal::seal(host.state.clone(), &[], 1).state;
+    assert_eq!(condition(&sealed.groups[&key("prod").id()]), Condition::Empty);
 }
 
 #[test]

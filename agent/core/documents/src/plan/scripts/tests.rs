@@ -68,7 +68,7 @@ fn an_unknown_user_is_told_once_for_the_first_script_that_needs_it() {
     let appspec = "hooks:\n  BeforeInstall:\n    - {location: a.sh}\n  ApplicationStart:\n    - {location: a.sh, runas: web}\n    \
                    - {location: a.sh, runas: gone}\n    - {location: b.sh, runas: gone}\n    - {location: b.sh, runas: gone, sudo: true}\n    - {location: b.sh, sudo: true}\n";
     let bundle = bundle_of(appspec, 0o755, &[("a.sh", 0o755, SH), ("b.sh", 0o755, SH)]);
-    let expected = "appspec line 8, column 18: the user \"gone\", whom the script \"a.sh\" runs as, is unknown on this \
+    let expected = "appspec line 8, column 31: the user \"gone\", whom the script \"a.sh\" runs as, is unknown on this \
                     host (unknown_user); create the user when the image is made, or in BeforeInstall with `hostler: \
                     {install: {recheck_after: BeforeInstall}}`, or correct the name";
     assert_eq!(bundle.told(SYSTEM, &host()), [(expected.to_owned(), Remedy::EarlierScript)]);
