@@ -12,7 +12,14 @@ use crate::support::host::{Bundle, Host, PATIENCE, Running};
 /// The records of a daemon without their times, with ids, durations and the host's directory masked.
 fn records(host: &Host, daemon: &Running) -> String {
     let directory = host.path("").display().to_string();
-    daemon.err().lines().map(|line| format!("{}\n", masked(line, directory.trim_end_matches('/')))).collect()
+    let directory = directory.trim_end_matches('/');
+    let text = daemon.err();
+    // A record about a file shows the line of the file below it.
+    let records = text.lines().map(|line| match line.starts_with("20") {
+        true => masked(line, directory),
+        false => line.replace(directory, "HOST"),
+    });
+    records.map(|record| format!("{record}\n")).collect()
 }
 
 fn masked(line: &str, directory: &str) -> String {

@@ -360,7 +360,7 @@ fn a_standby_of_our_own_holds_no_release_back() {
     let daemon = member.host.start_command(command);
     member.host.status_when("the release fails", |status| status["condition"] == "failed");
     imds.change(|instance| instance.target_state = Some("Standby".to_owned()));
-    daemon.says("instance_state=Standby");
+    daemon.says("the instance is in Standby");
     assert_eq!((member.group.state().as_str(), &member.out_of_service()["touched"]), ("Standby", &true.into()));
     member.host.release(&member.bundle("v2").all_hooks().write(), &[]);
     member.settles(&daemon);

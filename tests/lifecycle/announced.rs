@@ -85,7 +85,7 @@ fn a_recommendation_holds_new_deployments_where_that_is_wished() {
     let member = Member::new(", rebalance: hold");
     let daemon = member.serves();
     member.imds.change(|instance| instance.rebalance = Some(RECOMMENDED.to_owned()));
-    daemon.says("instance_state=RebalanceHold");
+    daemon.says("the instance is held because EC2 recommends another");
     member.release("v2");
     // An operator at the keyboard may deploy, and no script of v2 has run before.
     member.host.ok(&["deploy", member.bundle("v3").all_hooks().write().to_str().unwrap()]);

@@ -60,7 +60,7 @@ fn a_termination_while_a_launch_waits_ends_the_launch_and_completes_the_terminat
     let member = Member::new("");
     let (daemon, gate) = member.launches();
     member.moves("Terminated", "Terminating:Wait");
-    daemon.says("action=shutdown");
+    daemon.says("the host's lifecycle: shutdown began");
     gate.open();
     member.comes_to("Terminated", &daemon);
     assert_eq!(member.completed(), [pair("terminate", "CONTINUE")]);
@@ -98,7 +98,7 @@ fn resumed_from_hibernation_the_host_takes_a_new_token_and_sees_where_it_goes() 
     member.release("v1");
     member.moves("Warmed:Hibernated", "Warmed:Hibernated");
     let daemon = member.daemon();
-    daemon.says("instance_state=WarmPool");
+    daemon.says("the instance is in the warm pool");
     let tokens = member.imds.tokens_given_out();
     // The host slept: the old token is invalid, and the group has decided meanwhile.
     member.imds.forget_tokens();
@@ -114,7 +114,7 @@ fn while_launch_is_suspended_a_host_in_standby_waits_without_an_end() {
     let daemon = member.serves();
     // ExitStandby fails: the target says InService, but the host stays in Standby.
     member.moves("Standby", "Standby");
-    daemon.says("instance_state=Standby");
+    daemon.says("the instance is in Standby");
     member.release("v2");
     let asked = member.group.described();
     member.imds.change(|instance| instance.target_state = Some("InService".to_owned()));

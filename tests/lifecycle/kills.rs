@@ -140,7 +140,7 @@ fn kill_at_each_step_of_a_launch_leads_to_one_continue() {
         member.moves("InService", "Pending:Wait");
         let daemon = member.daemon();
         match step {
-            "before the deployment" => daemon.says("action=launch"),
+            "before the deployment" => daemon.says("the host's lifecycle: launch began"),
             "in a script" => member.hook_ran("v1 AfterInstall"),
             "before the completion" => {
                 member.group.change(|group| group.too_early = true);
@@ -180,7 +180,7 @@ fn kill_at_each_step_of_a_termination_leads_to_one_stop_and_one_continue() {
         member.hook_ran("v1 AfterAllowTraffic");
         member.moves("Terminated", "Terminating:Wait");
         match step {
-            "opened" => daemon.says("action=shutdown"),
+            "opened" => daemon.says("the host's lifecycle: shutdown began"),
             "in the script" => member.hook_ran("v1 ApplicationStop"),
             "before the completion" => {
                 member.group.change(|group| group.too_early = true);

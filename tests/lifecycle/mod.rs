@@ -216,7 +216,7 @@ fn a_termination_waits_until_the_application_was_stopped() {
     member.hook_ran("v1 AfterAllowTraffic");
     // The load balancer still drains: nothing is stopped yet.
     member.moves("Terminated", "Terminating");
-    daemon.says("instance_state=Terminating");
+    daemon.says("the instance is terminating");
     assert!(!member.host.hook_lines().iter().any(|l| l == "v1 ApplicationStop"));
     member.moves("Terminated", "Terminating:Wait");
     member.hook_ran("v1 ApplicationStop");
@@ -363,7 +363,7 @@ fn a_scale_in_ends_a_deployment_at_its_next_step() {
     member.host.release(&member.bundle("v2").hook("BeforeInstall", &wait).all_hooks().write(), &[]);
     member.hook_ran("v2 BeforeInstall");
     member.moves("Terminated", "Terminating:Wait");
-    daemon.says("action=shutdown");
+    daemon.says("the host's lifecycle: shutdown began");
     gate.open();
     member.comes_to("Terminated", &daemon);
     assert_eq!(member.completed(), [pair("terminate", "CONTINUE")]);
@@ -400,7 +400,7 @@ fn an_operators_standby_and_a_host_in_no_group_are_left_alone() {
     member.release("v1");
     member.moves("Standby", "Standby");
     let daemon = member.daemon();
-    daemon.says("instance_state=Standby");
+    daemon.says("the instance is in Standby");
     assert_eq!(member.host.hook_lines(), Vec::<String>::new());
     member.moves("InService", "InService");
     member.hook_ran("v1 AfterAllowTraffic");

@@ -41,7 +41,7 @@ fn a_group_that_others_wrote_is_understood() {
     let standby = "AutoScalingGroupName=web-asg&InstanceIds.member.1";
     let ask = |form: &str| moto.query("autoscaling", &format!("{form}&Version=2011-01-01")).unwrap();
     ask(&format!("Action=EnterStandby&{standby}={id}&ShouldDecrementDesiredCapacity=true"));
-    daemon.says("instance_state=Standby");
+    daemon.says("the instance is in Standby");
     member.release("v2");
     ask(&format!("Action=ExitStandby&{standby}={id}"));
     member.hook_ran("v2 AfterAllowTraffic");

@@ -18,7 +18,7 @@ fn auto_scaling_is_turned_on_and_off_without_a_restart() {
     assert_eq!(member.completed(), [pair("launch", "CONTINUE")]);
     assert_eq!(member.ran("v1 ApplicationStart"), 1);
     member.moves("Standby", "Standby");
-    daemon.says("instance_state=Standby");
+    daemon.says("the instance is in Standby");
     member.configure("");
     member.host.ok(&["reload"]);
     // The group's former wish holds back no deployment.

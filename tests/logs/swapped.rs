@@ -104,7 +104,7 @@ fn whoever_swaps_logs_and_directories_ships_nothing_of_others() {
         assert!(messages.iter().all(|message| message.starts_with("line ")), "{stream}: {messages:?}");
     }
     assert!(!service.messages("one").is_empty(), "the user's own lines arrive");
-    ended.saying(&["a log is not shipped", "user 65534 owns"]);
+    ended.saying(&[" is not shipped: ", "user 65534 owns"]);
 }
 
 /// The log beside it continues, the stop does not wait, and the omitted file is shown.

@@ -140,7 +140,7 @@ impl<C: Cloud> Signaller<C> {
             }
         };
         let name = target.name();
-        log::info!(target = name.as_str(); "the signal to CloudFormation for {name} has ended: {end}");
+        log::info!(target = name.as_str(); "the signal to CloudFormation has ended: {end} ({name})");
         self.change(Change::End(target.name(), end)).await;
         Ok(())
     }

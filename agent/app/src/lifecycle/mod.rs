@@ -198,7 +198,7 @@ impl<C: Cloud> LifecycleController<C> {
             }
             Change::Close(_, how) => log::info!("the host's lifecycle: ended: {how}"),
             Change::Found(instance_state, _) => {
-                log::info!(instance_state:?; "the host's lifecycle: the instance state is {}", instance_state.words());
+                log::info!(instance_state:?; "the host's lifecycle: the instance is {}", instance_state.words());
             }
             Change::Handled(id) => log::warn!(notice = id.as_str(); "EC2 takes this instance away (notice {id})"),
             Change::Announced(notices) => notices::tell(&self.journal().announced, notices),

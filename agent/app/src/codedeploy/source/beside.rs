@@ -57,8 +57,9 @@ pub async fn wait_for_the_agents_end(setup: &Setup, compat: &CodeDeployCompat, f
     let Some(agent) = agent_that_stays(setup, compat).await else { return false };
     log::warn!(
         pid = agent.pid;
-        "the CodeDeploy agent (process {}) runs on this host; its service is followed when that has ended \
-         (systemctl disable --now codedeploy-agent)", agent.pid
+        "the CodeDeploy agent runs on this host; its service is followed when that has ended (process {}; systemctl \
+         disable --now codedeploy-agent)",
+        agent.pid
     );
     following.say_why_not(Some(format!(
         "the CodeDeploy service is not followed while the CodeDeploy agent runs on this host (process {}): systemctl \

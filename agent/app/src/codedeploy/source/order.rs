@@ -129,7 +129,7 @@ fn scripts(
 }
 
 fn left_out(deployment: &DeploymentId, event: LifecycleEvent, problem: &str) -> Vec<Script> {
-    log::warn!(deployment = deployment.as_str(), event:%; "{deployment}: the old revision's scripts of {event} are left out: {problem}");
+    log::warn!(deployment = deployment.as_str(), event:%; "{deployment}: the old revision's scripts are left out in {event}: {problem}");
     Vec::new()
 }
 
