@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use hostler_core::ids::DeploymentId;
 use hostler_core::transfer::{Meter, Transferred};
 
+type Meters = Vec<(DeploymentId, Weak<Meter>)>;
+
 /// The meters of the effects that run. All copies are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Transfers(Arc<Mutex<Vec<(DeploymentId, Weak<Meter>)>>>);
+pub struct Transfers(Arc<Mutex<Meters>>);
 
 impl Transfers {
     /// A meter for an effect of this deployment. It is forgotten when the effect drops it.
