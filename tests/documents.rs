@@ -144,7 +144,7 @@ fn what_is_wrong_with_yaml_and_json_is_told() {
     assert!(unknown.contains("`pool`") && unknown.contains("hostler.yaml:3"), "{unknown}");
     assert_eq!(fault("```yaml\n# appspec.yml\ngroups: []\n```\n"), "it is taken as \"configuration\", not as appspec");
     let warning = fault("```yaml\n# appspec.yml\nversion: 0.0\nos: linux\nfile: []\n```\n");
-    assert!(warning.contains("unknown-key"), "{warning}");
+    assert!(warning.contains("misspelt-key"), "{warning}");
     assert!(fault("```json\n{\"a\": 1,}\n```\n").contains("line 1"));
     assert_eq!(fault("```json\n\n```\n"), "no JSON document");
 }

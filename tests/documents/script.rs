@@ -33,7 +33,7 @@ for argument; do
 	case $argument in -*) ;; *) verb=$argument; break ;; esac
 done
 case ${verb-} in
-validate | push | release | releases | revisions | sign | keygen | rotate-keys | completions | version | help) exec "$HOSTLER_PROGRAM" "$@" ;;
+init | validate | push | release | releases | revisions | sign | keygen | rotate-keys | completions | version | help) exec "$HOSTLER_PROGRAM" "$@" ;;
 esac
 echo "hostler $*: without --root it would act on the machine that runs the tests" >&2
 exit 2

@@ -21,8 +21,8 @@ pub use codedeploy_agent::{AgentVerb, CodeDeployAgent, CodeDeployLocal};
 pub use display::ColorWhen;
 pub use display::Display;
 pub use publishing::{
-    InitArgs, KeyAlgorithm, KeygenArgs, ListArgs, NamingArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs, SignArgs,
-    SigningArgs,
+    InitArgs, KeyAlgorithm, KeygenArgs, ListArgs, NamingArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs,
+    SignArgs, SigningArgs,
 };
 
 /// What the general help ends with.

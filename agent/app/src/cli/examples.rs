@@ -42,11 +42,15 @@ pub fn of(verb: &str) -> &'static str {
         "plan" => "Examples:\n  hostler plan web\n  hostler plan web --application web --group production",
         "push" => {
             "Examples:\n  hostler push web s3://my-bucket/deploy               print the revision: sha256:…\n  \
+             hostler push web s3://my-bucket/deploy --label 1.4.2 say what people call it\n  \
              hostler push web s3://my-bucket/deploy -t zip        hosts then fetch only what changed"
         }
         "release" => {
-            "Examples:\n  hostler release s3://my-bucket/deploy sha256:739622ed --application web --group production"
+            "Examples:\n  hostler release s3://my-bucket/deploy sha256:739622ed --application web --group production\n  \
+             hostler release s3://my-bucket/deploy --previous --application web --group production"
         }
+        "releases" => "Examples:\n  hostler releases s3://my-bucket/deploy --application web --group production",
+        "revisions" => "Examples:\n  hostler revisions s3://my-bucket/deploy -n 50",
         "sign" => {
             "Examples:\n  hostler sign s3://my-bucket/deploy sha256:739622ed --key ci.key --application web --group production"
         }

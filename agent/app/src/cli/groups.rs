@@ -7,7 +7,7 @@ use clap::Command;
 /// What a group of verbs is for, and the verbs. A verb that no group names stands in the last one.
 const GROUPS: &[(&str, &[&str])] = &[
     ("On a host", &["run", "deploy", "rollback", "resume", "remove", "status", "history", "logs", "stop", "reload"]),
-    ("Bundles and releases", &["init", "validate", "plan", "push", "release"]),
+    ("Bundles and releases", &["init", "validate", "plan", "push", "release", "releases", "revisions"]),
     ("Signatures", &["keygen", "sign", "rotate-keys"]),
     ("Setting hosts up", &["doctor", "migrate", "seal", "signal"]),
     ("Others", &[]),

@@ -21,7 +21,9 @@ fn used_by(verb: &str) -> &'static [&'static str] {
             &["config", "root", "state_dir", "application", "group", "json"]
         }
         "status" | "history" => &["root", "state_dir", "application", "group", "json"],
-        "release" | "sign" | "rotate-keys" => &["config", "root", "application", "group", "json"],
+        "release" | "releases" | "revisions" | "sign" | "rotate-keys" => {
+            &["config", "root", "application", "group", "json"]
+        }
         "reload" | "migrate" | "signal" => &["config", "root", "state_dir", "json"],
         "stop" | "seal" => &["root", "state_dir", "json"],
         "validate" | "push" | "keygen" => &["config", "root", "json"],

@@ -42,7 +42,8 @@ pub fn note(progress: &Progress, state: &State) {
             log::warn!(hostler_event = "deployment-warning", deployment; "{whose}: {message}");
         }
         Progress::Finished { outcome, failure: None, milliseconds, .. } => {
-            let what = find(state, progress.deployment()).map_or("deployment", |(_, found)| found.request.purpose.named().noun());
+            let what = find(state, progress.deployment())
+                .map_or("deployment", |(_, found)| found.request.purpose.named().noun());
             let took = seconds(*milliseconds);
             log::info!(hostler_event = "deployment-ended", deployment, outcome:?, milliseconds = *milliseconds; "{whose}: {what} succeeded after {took}");
             if let Some((group, failed)) = rolled_back(state, progress.deployment()) {

@@ -12,7 +12,9 @@ pub fn text(entry: &Entry) -> String {
 
 fn kind_text(kind: &Kind) -> String {
     match kind {
-        Kind::DeploymentStarted { deployment, group, purpose, revision, label, location, sequence, requested, .. } => {
+        Kind::DeploymentStarted {
+            deployment, group, purpose, revision, label, location, sequence, requested, ..
+        } => {
             let noun = match (purpose, requested.by) {
                 (Some(purpose), _) => purpose.noun(),
                 (None, RequesterKind::Rollback) => "rollback",
