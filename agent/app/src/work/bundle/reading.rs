@@ -128,7 +128,13 @@ mod tests {
                 purpose,
                 asked_by: "test".to_owned(),
                 source,
-                revision: Revision { location: "test".to_owned(), digest: None, size: None, bundle_type: None },
+                revision: Revision {
+                    location: "test".to_owned(),
+                    digest: None,
+                    size: None,
+                    bundle_type: None,
+                    label: None,
+                },
                 trust: Default::default(),
                 policy: Policy::default(),
             };
