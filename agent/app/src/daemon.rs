@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::InstanceId;
 use hostler_core::operator_events::OperatorEvent;
+use hostler_core::text::counted;
 use hostler_host::{codedeploy_agent, notify};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -83,8 +84,8 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     }
     log::info!(
         hostler_event = "started", state:% = setup.layout.state().display(), groups = setup.settings.groups.len();
-        "hostler runs: version {}, {} deployment groups, state in {}",
-        env!("CARGO_PKG_VERSION"), setup.settings.groups.len(), setup.layout.state().display()
+        "hostler runs: version {}, {}, state in {}",
+        env!("CARGO_PKG_VERSION"), counted(setup.settings.groups.len(), "deployment group"), setup.layout.state().display()
     );
     if setup.codedeploy_compat.is_none() && setup.settings.groups.iter().all(|group| group.channel.is_none()) {
         log::warn!("no deployment group has a channel, so this daemon follows nothing");

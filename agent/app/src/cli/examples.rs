@@ -42,7 +42,7 @@ pub fn of(verb: &str) -> &'static str {
         "plan" => "Examples:\n  hostler plan web\n  hostler plan web --application web --group production",
         "push" => {
             "Examples:\n  hostler push web s3://my-bucket/deploy               print the revision: sha256:…\n  \
-             hostler push web s3://my-bucket/deploy --label 1.4.2 say what people call it\n  \
+             hostler push web s3://my-bucket/deploy --label 1.4.2\n  \
              hostler push web s3://my-bucket/deploy -t zip        hosts then fetch only what changed"
         }
         "release" => {

@@ -7,6 +7,7 @@ use std::process::Command;
 use hostler_core::codes::ExitCode;
 use hostler_core::doctor::environment::Variable;
 use hostler_core::doctor::{Report, Severity};
+use hostler_core::text::counted;
 
 use crate::cli::{DoctorArgs, Shared};
 use crate::doctor::{self, environment};
@@ -52,8 +53,4 @@ fn text(report: &Report) -> String {
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let _ = writeln!(text, "{}, {}", counted(errors, "error"), counted(warnings, "warning"));
     text
-}
-
-fn counted(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }

@@ -16,6 +16,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::config;
 use hostler_core::plan::Problem;
 use hostler_core::release::{AgentVersion, Document, SigningPolicy, stored_bytes, verify};
+use hostler_core::text::counted;
 use hostler_host::archive::{self, ArchiveError, UnpackOptions, Unpacked};
 use hostler_host::{regular, signature};
 use serde::Serialize;
@@ -136,10 +137,6 @@ fn shown_file(report: &Report, path: &Path) -> String {
         "appspec" | "configuration" => path.display().to_string(),
         _ => report.name.clone(),
     }
-}
-
-fn counted(number: usize, word: &str) -> String {
-    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
 fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Report, Failure> {

@@ -34,6 +34,11 @@ fn turns_the_writing(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// A number with its noun: `1 error`, `2 errors`.
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The beginning of a text that takes at most `room` bytes as JSON.
 pub fn head_that_fits(text: &str, room: usize) -> &str {
     let mut taken = 0;

@@ -23,7 +23,7 @@ pub fn misspelt<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     let marks = ["", "_", ".", "-", "#", "x-"];
     let is_aside = |name: &&str| text.strip_suffix(name).is_some_and(|mark| marks.contains(&mark));
     let letters: Vec<char> = text.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();
-    if letters.len() > LONGEST || names.iter().any(|name| is_aside(name)) {
+    if letters.len() > LONGEST || names.iter().any(is_aside) {
         return None;
     }
     let is_meant = |name: &&&str| match distance(&letters, name) {
