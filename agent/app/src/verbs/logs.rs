@@ -156,7 +156,7 @@ fn no_output(setup: &Setup, found: &Known, path: &Path) -> Failure {
     }
 }
 
-/// The deployment to show: the named one, else by [`which`].
+/// The deployment to show: the named one, else by [`which()`].
 fn find(known: &[Known], shared: &Shared, id: Option<&DeploymentId>, setup: &Setup) -> Result<Known, Failure> {
     let has_output = |known: &Known, id: &DeploymentId| setup.layout.deployment(&known.key, id).scripts_log().exists();
     which(known, shared.application.as_ref(), shared.group.as_ref(), id, has_output).map_err(|unknown| match unknown {
