@@ -75,7 +75,7 @@ fn commands_go_through_the_door_and_their_progress_is_streamed() {
     let bad = Bundle::new(&host, "v3").app().hook("AfterInstall", "echo sorry; exit 5").write();
     host.deploy(&bad, &[]).with_code(1).saying(&[
         "AfterInstall failed",
-        "| [stdout]sorry",
+        "| [stdout] sorry",
         "returning to",
         "succeeded",
     ]);

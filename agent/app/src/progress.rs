@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
+use hostler_core::hook::output::shown_entry;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::event::FailureKind;
 use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome, StepStatus};
@@ -183,7 +184,7 @@ fn exit_code(outcome: Outcome, failure: Option<&DeploymentFailure>) -> ExitCode 
 pub fn failure_text(failure: &DeploymentFailure) -> String {
     let mut text = format!("  {} failed: {}\n", failure.event, indent(&failure.message));
     for line in &failure.tail {
-        let _ = writeln!(text, "    | {line}");
+        let _ = writeln!(text, "    | {}", shown_entry(line));
     }
     text
 }

@@ -91,11 +91,7 @@ impl Lines {
 
 fn text(line: &ScriptsLogLine<'_>) -> String {
     let at = clock::with_zone(line.at);
-    let mark = match line.stream {
-        Some(Stream::Stdout) => "[stdout] ",
-        Some(Stream::Stderr) => "[stderr] ",
-        None => "",
-    };
+    let mark = line.stream.map_or_else(String::new, |stream| format!("{} ", stream.mark()));
     format!("{at}{}{mark}{}\n", if at.is_empty() { "" } else { " " }, line.text)
 }
 

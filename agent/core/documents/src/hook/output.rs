@@ -21,14 +21,28 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// A line as a log entry: `[stdout]…` or `[stderr]…`, with nothing in between.
-    pub fn entry(self, line: &str) -> String {
-        let mark = match self {
+    /// The mark before a line of it: `[stdout]` or `[stderr]`.
+    pub fn mark(self) -> &'static str {
+        match self {
             Self::Stdout => "[stdout]",
             Self::Stderr => "[stderr]",
-        };
-        format!("{mark}{line}")
+        }
     }
+
+    /// A line as a log entry: `[stdout]…` or `[stderr]…`, with nothing in between.
+    pub fn entry(self, line: &str) -> String {
+        format!("{}{line}", self.mark())
+    }
+}
+
+/// An entry as it is shown to people: a space stands behind the mark.
+pub fn shown_entry(entry: &str) -> String {
+    for stream in [Stream::Stdout, Stream::Stderr] {
+        if let Some(line) = entry.strip_prefix(stream.mark()) {
+            return format!("{} {line}", stream.mark());
+        }
+    }
+    entry.to_owned()
 }
 
 /// The entry that begins an event.

@@ -97,3 +97,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn people_see_a_space_behind_the_mark() {
+    for (entry, shown) in [("[stderr]no", "[stderr] no"), ("[stdout]", "[stdout] "), ("[hostler]cut", "[hostler]cut")] {
+        assert_eq!(shown_entry(entry), shown);
+    }
+}
