@@ -64,7 +64,7 @@ fn interrupted(host: &Machine, interruptions: &[(&str, &str)]) {
         assert_eq!(host.sh(&format!("cat /srv/marks/{name}.begun")), "begun", "{name}: the hook ran once");
         let log = format!("/var/lib/hostler/deployment-root/app~hosts/{deployment}/logs/scripts.log");
         assert_eq!(host.sh(&format!("grep -c 'went on' {log}")), "1");
-        let recorded = host.sh(&format!("hostler history | grep '{deployment}.*wait.sh'"));
+        let recorded = host.sh(&format!("hostler history --events | grep '{deployment}.*wait.sh'"));
         assert_eq!(recorded.lines().count(), 1, "{recorded}");
         assert!(recorded.contains("wait.sh: exit status 0"), "{recorded}");
         logs.push((*name, log));
