@@ -89,7 +89,7 @@ fn the_unit_reloads_and_is_watched_and_knows_groups() {
     let (_, said) = ended(&host, &format!("{unit} {resume}"));
     assert!(said.contains("may only look"), "{said}");
     let (_, said) = ended(&host, &format!("{unit} --property=SupplementaryGroups=hostler {resume}"));
-    assert!(said.contains("follows its channel already"), "{said}");
+    assert!(said.contains("has followed no channel yet"), "{said}");
 
     // systemd replaces a daemon whose loop has stopped.
     host.sh("printf '[Service]\\nWatchdogSec=2s\\n' >> /etc/systemd/system/hostler.service.d/test.conf; \
