@@ -83,7 +83,7 @@ fn commands_go_through_the_door_and_their_progress_is_streamed() {
     assert_eq!(host.version(), "v1");
     assert_eq!(host.status()["condition"], "rolled_back");
     assert_eq!(host.status()["held"], serde_json::Value::Null, "this group follows no channel");
-    host.run(&["resume"]).with_code(3).saying(&["follows its channel already"]);
+    host.run(&["resume"]).with_code(3).saying(&["has followed no channel yet"]);
     host.ok(&["stop"]);
     daemon.end().with_code(0);
 }

@@ -58,10 +58,10 @@ fn a_first_deployment_puts_files_in_place_and_runs_the_hooks_with_their_environm
     let all = host.state().join("deployment-root/deployment-logs/codedeploy-agent-deployments.log");
     for log in [host.deployment(id).join("logs/scripts.log"), all] {
         let log = fs::read_to_string(&log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
-        assert!(log.contains("[stdout] to the log\n") && log.contains("[stderr]complaint\n"), "{log}");
+        assert!(log.contains("[stdout]to the log\n") && log.contains("[stderr]complaint\n"), "{log}");
         assert!(log.contains("LifecycleEvent - AfterInstall\n"), "{log}");
     }
-    host.ok(&["logs"]).saying(&["[stdout]to the log"]);
+    host.ok(&["logs"]).saying(&["[stdout] to the log"]);
     host.ok(&["history", "--verify"]);
 }
 

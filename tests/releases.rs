@@ -165,7 +165,9 @@ fn a_store_of_an_earlier_version_shows_what_it_has() {
     assert_eq!(publisher.list("releases", &[])["groups"][0]["complete"], false);
     let revisions = publisher.list("revisions", &[]);
     assert!(revisions["revisions"].as_array().unwrap().iter().all(|shown| shown["label"].is_null()), "{revisions}");
-    publisher.release(&["--previous"]).with_code(0).saying(&["release 4"]);
+    publisher.release(&["--previous"]).with_code(0).saying(&["release 4", "as far back as --previous leads"]);
+    // Never forward to the revision that was left.
+    publisher.release(&["--previous"]).with_code(5).saying(&["no other revision was released"]);
     publisher
         .run(&[&["run", "--once", "--channel", "store", "--instance-id", "i-1"][..], &GROUP].concat())
         .with_code(0);

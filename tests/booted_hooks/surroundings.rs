@@ -138,7 +138,10 @@ hooks:
     let daemon = main_pid(host);
     let (status, said) = deploy(host, &place);
     assert_eq!(status, code(ExitCode::Failed), "{said}");
-    assert!(said.contains("stubborn.sh: timed out; had to be killed: "), "{said}");
+    assert!(
+        said.contains("stubborn.sh: timed out after 1 s (timeout: 1, line 5 of the appspec); had to be killed: "),
+        "{said}"
+    );
     for name in ["away", "orphan"] {
         let pid = host.sh(&format!("cat /srv/marks/{name}"));
         assert!(said.contains(&format!("{pid} sleep")), "{name} is {pid}: {said}");

@@ -14,7 +14,7 @@ use hostler_core::machine::{Moment, Progress};
 use crate::failure::Failure;
 use crate::log_output::deployments_are_not_shown;
 use crate::output;
-use crate::terminal::{BAD, CAUTION, GOOD, LiveLine, Paint, REFRESH, is_quiet};
+use crate::terminal::{BAD, CAUTION, GOOD, LiveLine, Paint, REFRESH, is_quiet, stdout_takes_output};
 
 /// Shows a deployment, and the rollback that follows it, to the caller who waits for its end.
 #[derive(Debug)]
@@ -23,6 +23,9 @@ pub struct Printer {
     /// The line of the event that runs, on a terminal, and what goes on in it.
     live: Option<LiveLine>,
     moment: Moment,
+    /// Lines that standard output did not take yet, such as a terminal that its user stopped (^S): the deployment goes
+    /// on in this thread, and must not wait for it. They are few: some for each event.
+    held: Vec<(String, &'static [Paint<'static>])>,
     /// The deployment to wait for; its rollback replaces it.
     waiting: DeploymentId,
     code: Option<ExitCode>,
@@ -31,7 +34,7 @@ pub struct Printer {
 impl Printer {
     /// A printer for one deployment.
     pub fn new(json: bool, deployment: DeploymentId) -> Self {
-        Self { json, live: None, moment: Moment::default(), waiting: deployment, code: None }
+        Self { json, live: None, moment: Moment::default(), held: Vec::new(), waiting: deployment, code: None }
     }
 
     /// The deployment that is shown.
@@ -94,15 +97,25 @@ impl Printer {
             }
             Progress::EventStarted { event, .. } => {
                 self.moment = Moment::default();
-                self.live = LiveLine::on_stdout(&format!("  {:<20} ", event.name()));
+                if self.held.is_empty() && stdout_takes_output() {
+                    self.live = LiveLine::on_stdout(&format!("  {:<20} ", event.name()));
+                }
                 Ok(())
             }
-            Progress::EventFinished { .. } | Progress::Finished { .. } | Progress::NotUndone { .. } => {
-                self.live = None;
-                output::painted(&line(progress), paints(progress))
+            Progress::Finished { rollback: None, .. } | Progress::NotUndone { .. } => {
+                self.held.push((line(progress), paints(progress)));
+                self.print_held()
             }
-            Progress::Started { .. } | Progress::Warning { .. } => output::painted(&line(progress), paints(progress)),
+            _ => {
+                self.held.push((line(progress), paints(progress)));
+                if stdout_takes_output() { self.print_held() } else { Ok(()) }
+            }
         }
+    }
+
+    fn print_held(&mut self) -> Result<(), Failure> {
+        self.live = None;
+        self.held.drain(..).try_for_each(|(line, paints)| output::painted(&line, paints))
     }
 }
 

@@ -24,7 +24,7 @@ enum Origin {
     Chain,
     /// Somebody signed in with the AWS CLI: the command that signs in.
     SignIn(String),
-    /// No file has the profile.
+    /// There are profiles, and not this one.
     Absent(String),
 }
 
@@ -62,8 +62,12 @@ fn origin(sections: &EnvConfigSections, selected: Option<&str>) -> Origin {
         let Some(source) = profile.get("source_profile") else { break };
         name = source;
     }
+    // Where the files have no profile at all, the chain goes on to a container's or an instance's role.
+    let has_profiles = sections.profiles().next().is_some();
     match selected {
-        Some(selected) if sections.get_profile(selected).is_none() => Origin::Absent(selected.to_owned()),
+        Some(selected) if has_profiles && sections.get_profile(selected).is_none() => {
+            Origin::Absent(selected.to_owned())
+        }
         _ => Origin::Chain,
     }
 }
@@ -160,11 +164,19 @@ sso_region = eu-west-1
 sso_start_url = https://example.awsapps.com/start
 ";
 
+    async fn sections(file: &str) -> EnvConfigSections {
+        let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, file).build();
+        EnvConfigSections::parse(source::load(&Env::from_slice(&[]), &Fs::real(), &files).await.unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_host_without_any_profile_keeps_its_role() {
+        assert_eq!(origin(&sections("").await, Some("nosuch")), Origin::Chain);
+    }
+
     #[tokio::test]
     async fn profiles_that_were_signed_in_to_are_told_from_others() {
-        let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, FILE).build();
-        let source = source::load(&Env::from_slice(&[]), &Fs::real(), &files).await.unwrap();
-        let sections = EnvConfigSections::parse(source).unwrap();
+        let sections = sections(FILE).await;
         let sign_in = |command: &str| Origin::SignIn(command.to_owned());
         for (selected, expected) in [
             (None, Origin::Chain),

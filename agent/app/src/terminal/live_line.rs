@@ -34,6 +34,11 @@ impl Target {
     }
 }
 
+/// Whether a write to standard output would not wait.
+pub fn stdout_takes_output() -> bool {
+    Target::Stdout.takes_output()
+}
+
 /// Whether a write would not wait: a terminal that its user stopped (^S) must not hold up the work.
 fn takes_output(descriptor: BorrowedFd<'_>) -> bool {
     let mut asked = [PollFd::new(descriptor, PollFlags::POLLOUT)];

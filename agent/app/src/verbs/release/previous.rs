@@ -10,6 +10,7 @@ use super::{Before, Wanted};
 use crate::cli::ReleaseArgs;
 use crate::failure::Failure;
 use crate::labels;
+use crate::output;
 use crate::past_releases;
 use crate::publication::Current;
 use crate::setup::{Setup, existing};
@@ -66,7 +67,14 @@ pub async fn find(
     let is_of_it = |of: &Release| of.revision.content.sha256 == revision.content.sha256;
     let before = match newest(setup, store, group, policy, is_of_it).await? {
         Some(of) => Before::Known(of.before(&revision)),
-        None => Before::Current,
+        // The revision that is left must not count as the one before: a second `--previous` would lead forward to it.
+        None => {
+            output::notice(&format!(
+                "the store does not say what was released before {}, so this is as far back as --previous leads",
+                revision.name()
+            ));
+            Before::Known(None)
+        }
     };
     // Why it was pushed is not why the hosts go back to it.
     Ok(Wanted { revision, message: naming.message.clone(), before })
