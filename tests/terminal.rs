@@ -1,6 +1,7 @@
 //! What a terminal shows, and what everything else gets. The terminal is a real one: `script` of util-linux makes it.
 
-use std::process::Command;
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
 
 use crate::support::host::{Bundle, Ended, Gate, Host, PATIENCE};
 use crate::support::{eventually, skip};
@@ -25,7 +26,7 @@ pub fn on_terminal(command: &Command, columns: u16) -> Command {
             script.env(name, value);
         }
     }
-    script.stdin(std::process::Stdio::null()).current_dir("/");
+    script.stdin(Stdio::null()).current_dir("/");
     script
 }
 
@@ -243,4 +244,26 @@ fn verbose_and_the_variable_print_records_with_their_times() {
     let mut command = host.command(&["status"]);
     command.env("HOSTLER_LOG", "loud");
     Ended::of(command).with_code(2).saying(&["HOSTLER_LOG must be error, warn, info or debug, not `loud`"]);
+}
+
+#[test]
+fn an_output_that_takes_nothing_holds_up_no_deployment() {
+    let host = Host::new();
+    let bundle = Bundle::new(&host, "v1").app().hook("ValidateService", "true").write();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    // As many bytes as a pipe holds: from now on it takes none, as a terminal that its user stopped.
+    writer.write_all(&[b'\n'; 65_536]).unwrap();
+    let mut command = host.command(&["deploy", bundle.to_str().unwrap()]);
+    let mut child = command.stdout(writer).stderr(Stdio::null()).spawn().unwrap();
+    // Its copy of the pipe's end would keep the reader waiting.
+    drop(command);
+    eventually("the deployment has succeeded", PATIENCE, || {
+        let status = host.status();
+        let last = &status["last"]["outcome"];
+        if last == "succeeded" { Ok(()) } else { Err(status.to_string()) }
+    });
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert!(child.wait().unwrap().success(), "{said}");
+    assert!(said.contains("ValidateService      succeeded") && said.contains(" succeeded after "), "{said}");
 }
