@@ -9,7 +9,7 @@ use crate::support::eventually;
 use crate::support::golden;
 use crate::support::host::{Bundle, Host, PATIENCE, Running};
 
-/// The records of a daemon without their times, with ids, durations and the host's directory masked.
+/// The records of a daemon without their times, with ids, digests, durations and the host's directory masked.
 fn records(host: &Host, daemon: &Running) -> String {
     let directory = host.path("").display().to_string();
     let directory = directory.trim_end_matches('/');
@@ -36,6 +36,9 @@ fn masked_word(word: &str) -> String {
     let (name, rest) = word.split_at(word.find(ends).unwrap_or(word.len()));
     if name.len() > 8 && name.starts_with("d-") {
         return format!("d-ID{rest}");
+    }
+    if name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return format!("DIGEST{rest}");
     }
     let is_seconds = word.split_once('.').is_some_and(|(whole, part)| {
         part.len() == 2 && [whole, part].iter().all(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
