@@ -181,6 +181,27 @@ fn a_store_of_an_earlier_version_shows_what_it_has() {
 }
 
 #[test]
+fn a_lost_release_is_followed_by_a_higher_number_and_kept_ones_that_cannot_be_read_are_counted() {
+    let publisher = Publisher::in_directory();
+    let store = publisher.host.path("store");
+    fs::create_dir_all(&store).unwrap();
+    let revisions = ["v1", "v2", "v3"].map(|version| publisher.push(version, &[]));
+    for revision in &revisions {
+        publisher.release(&[revision]).with_code(0);
+    }
+    publisher.release(&["a"]).with_code(2).saying(&["too short for a revision", "7 digits"]);
+    fs::write(store.join("shop/web/release.json"), "{").unwrap();
+    publisher.release(&[&revisions[0]]).with_code(1).saying(&["release.json", "put the document back, or delete it"]);
+    fs::remove_file(store.join("shop/web/release.json")).unwrap();
+    publisher.release(&[&revisions[0]]).with_code(0).saying(&["the store keeps release 2", "release 4 of shop/web"]);
+    let kept = fs::read_dir(store.join("shop/web/releases")).unwrap().next().unwrap().unwrap().path();
+    fs::write(kept, "{").unwrap();
+    assert_eq!(publisher.list("releases", &GROUP)["groups"][0]["complete"], false);
+    let text = publisher.run(&["releases", "store"]).with_code(0).out;
+    assert!(text.contains("and 1 release that cannot be read"), "{text}");
+}
+
+#[test]
 fn a_pushed_directory_is_named_after_its_commit() {
     let publisher = Publisher::in_directory();
     fs::create_dir_all(publisher.host.path("store")).unwrap();

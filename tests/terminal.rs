@@ -232,6 +232,8 @@ fn verbose_and_the_variable_print_records_with_their_times() {
     let bundle = bundle.to_str().unwrap();
     let usual = host.ok(&["deploy", bundle]);
     assert_eq!(usual.err, "", "records of the deployment are not printed twice");
+    let verbose = host.ok(&["-v", "deploy", bundle]);
+    assert!(verbose.err.contains(" info  d-") && verbose.err.contains(": deployment succeeded after "), "{verbose:?}");
     let store = host.store();
     let verbose = host.ok(&["-vv", "push", bundle, store.to_str().unwrap()]);
     let line = verbose.err.lines().next().unwrap_or_default();

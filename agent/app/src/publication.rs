@@ -51,7 +51,9 @@ pub async fn read(setup: &Setup, store: &impl Store, key: &Key) -> Result<Option
         GetOutcome::Found { bytes, etag } => {
             let document = Document::parse(&bytes, &setup.limits, AgentVersion::current()?).map_err(|e| {
                 let error = anyhow::Error::new(e).context(format!("cannot use {}", store.location(key)));
-                Failure::new(ExitCode::Failed, error)
+                Failure::new(ExitCode::Failed, error).hint(
+                    "put the document back, or delete it: `hostler release` goes on after the newest release that the store keeps",
+                )
             })?;
             Ok(Some((document, etag)))
         }

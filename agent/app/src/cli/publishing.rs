@@ -90,7 +90,7 @@ pub struct ListArgs {
 pub struct ReleaseArgs {
     /// The store: s3://BUCKET/PREFIX, file:///DIR or a path
     pub store: String,
-    /// The revision that `push` printed: sha256:… (a unique beginning is enough); or a bundle that others have put there:
+    /// The revision that `push` printed: sha256:… (7 digits or more are enough); or a bundle that others have put there:
     /// s3://BUCKET/KEY[?versionId=ID], https://HOST/PATH, a file in a directory store, or a file that every host has:
     /// file:///PATH
     #[arg(required_unless_present = "previous")]

@@ -24,7 +24,8 @@ impl Log for Foreground {
     }
 
     fn log(&self, record: &Record) {
-        if is_shown(record) {
+        // A user who asks for records, which have times then, gets them all.
+        if self.0 == Form::Brief && is_shown(record) {
             return;
         }
         let (level, word) = (record.level(), record.level().as_str().to_ascii_lowercase());

@@ -76,7 +76,11 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
                 let Document { envelope, release, .. } = current.document.clone();
                 return Publication::new(release, envelope, policy.as_ref()).say_unchanged(&setup, &store);
             }
-            let sequence = next_sequence(arguments, current.as_ref(), key_policy)?;
+            let lost = match &current {
+                Some(_) => None,
+                None => kept(&setup, &store, &key, policy.as_ref()).await,
+            };
+            let sequence = next_sequence(arguments, current.as_ref(), lost.as_ref(), key_policy)?;
             if let Some(current) = same {
                 say_same(sequence, current);
             }
@@ -165,8 +169,36 @@ fn warn(warning: &dyn Display) {
     output::notice(&format!("warning: {warning}"));
 }
 
-/// The sequence after the channel's. A release without valid signatures may carry any number.
-fn next_sequence(arguments: &ReleaseArgs, current: Option<&Current>, key_policy: u64) -> Result<u64, Failure> {
+/// The newest release that the store keeps. A publisher who may not list them goes on without.
+async fn kept(setup: &Setup, store: &AnyStore, key: &GroupKey, policy: Option<&SigningPolicy>) -> Option<Release> {
+    match previous::newest(setup, store, key, policy, |_| true).await {
+        Ok(found) => found,
+        Err(failure) => {
+            warn(&format!("the releases that the store keeps were not looked at: {}", failure.one_line()));
+            None
+        }
+    }
+}
+
+/// The sequence after the channel's, or after the newest one that is kept where the channel's was `lost`: hosts refuse a
+/// lower one. A release without valid signatures may carry any number.
+fn next_sequence(
+    arguments: &ReleaseArgs,
+    current: Option<&Current>,
+    lost: Option<&Release>,
+    key_policy: u64,
+) -> Result<u64, Failure> {
+    if let Some(lost) = lost {
+        // The release that was lost is the one after it.
+        let above = arguments.sequence_above.unwrap_or_default().max(lost.sequence.saturating_add(1));
+        output::notice(&format!(
+            "the channel has no release, and the store keeps release {}: this one becomes release {}",
+            lost.sequence,
+            above.saturating_add(1)
+        ));
+        return release::next_sequence(Some((lost.key_policy, lost.sequence)), key_policy, Some(above))
+            .map_err(|problem| Failure::say(ExitCode::Refused, problem));
+    }
     let trusted = current.filter(|c| c.trust.is_ok() || arguments.sequence_above.is_none());
     let made_under = |c: &Current| if c.trust.is_ok() { c.document.release.key_policy } else { key_policy };
     let position = trusted.map(|c| (made_under(c), c.document.release.sequence));

@@ -6,6 +6,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
 use hostler_core::release::{Document, Release};
 use hostler_core::store::PastRelease;
+use hostler_core::text::counted;
 use hostler_host::clock;
 use serde_json::{Value, json};
 
@@ -46,6 +47,8 @@ struct Shown {
     releases: Vec<Document>,
     /// Older ones that the store holds.
     more: usize,
+    /// Those that cannot be read.
+    unread: usize,
 }
 
 async fn of_group(
@@ -62,18 +65,19 @@ async fn of_group(
     keys.retain(|key| PastRelease::of_key(key).as_ref() != Some(&now));
     let more = keys.len().saturating_sub(newest.saturating_sub(1));
     keys.truncate(newest.saturating_sub(1));
-    let mut releases = vec![current.document];
+    let (mut releases, asked) = (vec![current.document], keys.len());
     for key in keys {
         releases.extend(past_releases::read(setup, store, &group, &key).await?);
     }
-    Ok(Shown { group, releases, more })
+    let unread = asked + 1 - releases.len();
+    Ok(Shown { group, releases, more, unread })
 }
 
 impl Shown {
     /// The oldest release that the store holds, if releases before it are not there.
     fn begins_late(&self) -> Option<&Release> {
         let oldest = &self.releases.last()?.release;
-        (self.more == 0 && oldest.sequence > 1 && oldest.previous.is_some()).then_some(oldest)
+        (self.more == 0 && self.unread == 0 && oldest.sequence > 1 && oldest.previous.is_some()).then_some(oldest)
     }
 
     fn text(&self) -> String {
@@ -90,6 +94,9 @@ impl Shown {
         if self.more > 0 {
             let _ = writeln!(text, "  and {} older; -n COUNT shows more", self.more);
         }
+        if self.unread > 0 {
+            let _ = writeln!(text, "  and {} that cannot be read", counted(self.unread, "release"));
+        }
         if let Some(oldest) = self.begins_late() {
             let before = oldest.previous.as_ref().map_or_else(String::new, |r| format!("; it replaced {}", r.name()));
             let _ = writeln!(text, "  the store keeps no release before {}{before}", oldest.sequence);
@@ -104,7 +111,7 @@ impl Shown {
             "group": self.group.group,
             "releases": releases,
             "older": self.more,
-            "complete": self.begins_late().is_none(),
+            "complete": self.begins_late().is_none() && self.unread == 0,
         })
     }
 }

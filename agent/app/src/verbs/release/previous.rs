@@ -86,7 +86,10 @@ fn none(message: String) -> Failure {
 }
 
 /// The newest of the kept releases that hosts with these keys would follow and that `is_wanted`.
-async fn newest(
+///
+/// # Errors
+/// The store's error.
+pub async fn newest(
     setup: &Setup,
     store: &AnyStore,
     group: &GroupKey,

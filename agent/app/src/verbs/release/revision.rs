@@ -23,6 +23,9 @@ use crate::stores::{self, AnyObject, AnyStore};
 use crate::terminal::shown;
 use crate::verbs::bundle_check;
 
+/// The fewest digits that name a revision.
+const FEWEST_DIGITS: usize = 7;
+
 /// Finds the revision that a text names: the digest of a stored bundle or its beginning, or the location of another
 /// bundle. `push` has checked its own bundles; others are checked now, if `validate` says so.
 pub async fn find(setup: &Setup, store: &AnyStore, text: &str, validate: bool) -> Result<Revision, Failure> {
@@ -62,6 +65,11 @@ async fn by_prefix(store: &AnyStore, text: &str) -> Result<Sha256Digest, Failure
     if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
         let message = format!("{text:?} is not a revision");
         return Err(Failure::say(ExitCode::Usage, message).hint("write sha256: and the digits that `push` printed"));
+    }
+    if prefix.len() < FEWEST_DIGITS {
+        let message = format!("{text:?} is too short for a revision");
+        return Err(Failure::say(ExitCode::Usage, message)
+            .hint("write at least 7 digits: a slip of the hand must not release another revision"));
     }
     let found = store.list(&revisions_key(), &prefix, 2).await.map_err(stores::failure)?;
     match found.as_slice() {
