@@ -261,7 +261,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
                 if let Some(followers) = followers {
                     followers.follow(&setup.settings.groups);
                 }
-                log::info!(hostler_event = "reloaded", groups = setup.settings.groups.len(); "the configuration was read again: {} deployment groups", setup.settings.groups.len());
+                log::info!(hostler_event = "reloaded", groups = setup.settings.groups.len(); "the configuration was read again: {}", counted(setup.settings.groups.len(), "deployment group"));
             }
             Err(failure) => {
                 operator_event!(Error, OperatorEvent::ConfigurationRefused;

@@ -14,7 +14,7 @@ use hostler_core::machine::{Moment, Progress};
 use crate::failure::Failure;
 use crate::log_output::deployments_are_not_shown;
 use crate::output;
-use crate::terminal::{BAD, CAUTION, GOOD, LiveLine, Paint, REFRESH, is_quiet, stdout_takes_output};
+use crate::terminal::{BAD, CAUTION, GOOD, LiveLine, Paint, REFRESH, is_quiet, stdout_waits};
 
 /// Shows a deployment, and the rollback that follows it, to the caller who waits for its end.
 #[derive(Debug)]
@@ -25,11 +25,14 @@ pub struct Printer {
     moment: Moment,
     /// Lines that standard output did not take yet, such as a terminal that its user stopped (^S): the deployment goes
     /// on in this thread, and must not wait for it. They are few: some for each event.
-    held: Vec<(String, &'static [Paint<'static>])>,
+    held: Vec<Held>,
     /// The deployment to wait for; its rollback replaces it.
     waiting: DeploymentId,
     code: Option<ExitCode>,
 }
+
+/// A line, and how it is painted.
+type Held = (String, &'static [Paint<'static>]);
 
 impl Printer {
     /// A printer for one deployment.
@@ -97,26 +100,39 @@ impl Printer {
             }
             Progress::EventStarted { event, .. } => {
                 self.moment = Moment::default();
-                if self.held.is_empty() && stdout_takes_output() {
+                if self.held.is_empty() && !stdout_waits() {
                     self.live = LiveLine::on_stdout(&format!("  {:<20} ", event.name()));
                 }
                 Ok(())
             }
-            Progress::Finished { rollback: None, .. } | Progress::NotUndone { .. } => {
-                self.held.push((line(progress), paints(progress)));
-                self.print_held()
-            }
             _ => {
                 self.held.push((line(progress), paints(progress)));
-                if stdout_takes_output() { self.print_held() } else { Ok(()) }
+                if stdout_waits() { Ok(()) } else { print_held(self.live.take(), std::mem::take(&mut self.held)) }
             }
         }
     }
 
-    fn print_held(&mut self) -> Result<(), Failure> {
-        self.live = None;
-        self.held.drain(..).try_for_each(|(line, paints)| output::painted(&line, paints))
+    /// Prints what standard output has not taken yet, and waits for it; whatever else goes on in this thread goes on.
+    ///
+    /// # Errors
+    /// When standard output is full.
+    pub async fn finish(&mut self) -> Result<(), Failure> {
+        let (live, held) = (self.live.take(), std::mem::take(&mut self.held));
+        if held.is_empty() {
+            return Ok(());
+        }
+        match tokio::task::spawn_blocking(move || print_held(live, held)).await {
+            Ok(Err(closed)) if closed.is_output_closed() => Ok(()),
+            Ok(printed) => printed,
+            Err(panicked) => Err(anyhow::Error::new(panicked).into()),
+        }
     }
+}
+
+/// Takes the line of the event off the terminal and prints what comes in its place.
+fn print_held(live: Option<LiveLine>, held: Vec<Held>) -> Result<(), Failure> {
+    drop(live);
+    held.into_iter().try_for_each(|(line, paints)| output::painted(&line, paints))
 }
 
 /// What is printed of a deployment for a user who wants only errors.

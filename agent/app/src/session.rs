@@ -223,6 +223,7 @@ impl Session {
                 piece = progress.recv() => match piece {
                     Ok(piece) => {
                         if let Some(code) = printer.show(&piece)? {
+                            printer.finish().await?;
                             return Ok(code);
                         }
                     }

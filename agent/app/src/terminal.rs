@@ -13,7 +13,7 @@ use hostler_core::text::printable;
 use indicatif::ProgressBar;
 use nix::sys::stat::{SFlag, fstat};
 
-pub use live_line::{LiveLine, REFRESH, is_live, shown, stdout_takes_output};
+pub use live_line::{LiveLine, REFRESH, is_live, shown, stdout_waits};
 
 /// Good: green.
 pub const GOOD: Style = AnsiColor::Green.on_default();

@@ -155,6 +155,7 @@ impl Client {
             match answer {
                 ControlResponse::Progress(progress) => {
                     if let Some(code) = printer.show(&progress)? {
+                        printer.finish().await?;
                         return Ok(code);
                     }
                 }

@@ -34,9 +34,11 @@ impl Target {
     }
 }
 
-/// Whether a write to standard output would not wait.
-pub fn stdout_takes_output() -> bool {
-    Target::Stdout.takes_output()
+/// Whether a write to standard output would wait. One that is closed refuses it at once.
+pub fn stdout_waits() -> bool {
+    let stdout = std::io::stdout();
+    let mut asked = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut asked, PollTimeout::ZERO) == Ok(0)
 }
 
 /// Whether a write would not wait: a terminal that its user stopped (^S) must not hold up the work.
