@@ -202,6 +202,29 @@ fn a_lost_release_is_followed_by_a_higher_number_and_kept_ones_that_cannot_be_re
 }
 
 #[test]
+fn a_kept_release_under_another_name_counts_for_nothing() {
+    let publisher = Publisher::in_directory();
+    fs::create_dir_all(publisher.host.path("store")).unwrap();
+    let [a, b, c, x] = ["a", "b", "c", "x"].map(|version| publisher.push(version, &[]));
+    for revision in [&a, &x, &b, &x, &c] {
+        publisher.release(&[revision]).with_code(0);
+    }
+    let kept = publisher.host.path("store/shop/web/releases");
+    let mut names = fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let second = names.find(|name| name.contains("-0000000000000002-")).unwrap();
+    fs::copy(kept.join(&second), kept.join("9-0000000000000099-deadbeef.json")).unwrap();
+    let listed: Vec<u64> = publisher.releases().into_iter().map(|(sequence, ..)| sequence).collect();
+    assert_eq!(listed, [5, 4, 3, 2, 1]);
+    let warning = "9-0000000000000099-deadbeef.json is left out";
+    publisher
+        .release(&["--previous"])
+        .with_code(0)
+        .saying(&[warning, &format!("release 6 of shop/web: {}", short(&x))]);
+    // Before x came b, as release 4 says, and not a.
+    publisher.release(&["--previous"]).with_code(0).saying(&[&format!("release 7 of shop/web: {}", short(&b))]);
+}
+
+#[test]
 fn a_pushed_directory_is_named_after_its_commit() {
     let publisher = Publisher::in_directory();
     fs::create_dir_all(publisher.host.path("store")).unwrap();

@@ -25,17 +25,24 @@ pub async fn keys(store: &impl Store, group: &GroupKey) -> Result<Vec<Key>, Fail
     Ok(named.into_iter().rev().map(|(_, key)| key).collect())
 }
 
-/// One of them, if it is this group's. A document that cannot be read is left out with a warning.
+/// One of them. A document that cannot be read is left out with a warning, and so is one that is not the release of its
+/// name: under another one an old release would count as newer than those after it.
 ///
 /// # Errors
 /// The store's error.
 pub async fn read(setup: &Setup, store: &impl Store, group: &GroupKey, key: &Key) -> Result<Option<Document>, Failure> {
-    match publication::read(setup, store, key).await {
-        Ok(found) => Ok(found.map(|(document, _)| document).filter(|d| d.release.group_key() == *group)),
-        Err(failure) if failure.is_store_error() => Err(failure),
-        Err(failure) => {
-            output::notice(&format!("warning: {}", failure.one_line()));
-            Ok(None)
-        }
-    }
+    let why = match publication::read(setup, store, key).await {
+        Ok(Some((document, _))) if is_named(&document, group, key) => return Ok(Some(document)),
+        Ok(Some(_)) => format!("{} is left out: it is not the release that its name says", store.location(key)),
+        Ok(None) => return Ok(None),
+        Err(failure) if failure.is_store_error() => return Err(failure),
+        Err(failure) => failure.one_line(),
+    };
+    output::notice(&format!("warning: {why}"));
+    Ok(None)
+}
+
+fn is_named(document: &Document, group: &GroupKey, key: &Key) -> bool {
+    let release = &document.release;
+    release.group_key() == *group && PastRelease::of_key(key) == Some(release.past(&document.digest))
 }

@@ -9,7 +9,7 @@ use crate::event_order::LifecycleEvent;
 use crate::health::{Colour, HealthReport};
 use crate::history::DeploymentPurpose;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
-use crate::label::Label;
+use crate::label::{Label, revision_name};
 use crate::lifecycle::Lifecycle;
 use crate::machine::event::Work;
 use crate::machine::state::{
@@ -61,6 +61,17 @@ pub struct Status {
 }
 
 impl Status {
+    /// Names the earlier revisions that a daemon of an earlier version sends without a name.
+    pub fn name_earlier(&mut self) {
+        let all = self.groups.iter_mut().flat_map(|group| &mut group.earlier);
+        for earlier in all.filter(|earlier| earlier.name.is_empty()) {
+            earlier.name = match &earlier.revision {
+                Some(digest) => revision_name(earlier.label.as_ref(), digest),
+                None => earlier.location.clone(),
+            };
+        }
+    }
+
     /// Removes the output of scripts, for users who may not read the scripts' log either.
     pub fn leave_out_hook_output(&mut self) {
         for group in &mut self.groups {
@@ -191,7 +202,7 @@ pub struct Earlier {
     /// What the revision's publisher calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<Label>,
-    /// The revision for people.
+    /// The revision for people. Daemons of earlier versions leave it out: [`Status::name_earlier`].
     #[serde(default)]
     pub name: String,
     /// Where the bundle came from.

@@ -66,7 +66,10 @@ impl Client {
     /// When the daemon goes away or answers something else.
     pub async fn status(&mut self) -> Result<Status, Failure> {
         match self.ask(ControlRequest::Status).await? {
-            ControlResponse::Status(status) => Ok(*status),
+            ControlResponse::Status(mut status) => {
+                status.name_earlier();
+                Ok(*status)
+            }
             other => Err(unexpected(&other)),
         }
     }

@@ -10,6 +10,7 @@ mod host;
 mod keys;
 mod not_undone;
 mod properties;
+mod rollback_target;
 mod room;
 mod timed_out;
 mod traffic;

@@ -241,3 +241,23 @@ fn a_revision_of_an_older_state_has_no_label() {
     assert!(written.get("label").is_none(), "{written}");
     assert_eq!(serde_json::from_value::<Revision>(written).unwrap(), revision);
 }
+
+#[test]
+fn what_a_daemon_of_an_earlier_version_sends_without_a_name_gets_one() {
+    let mut host = Host::new();
+    for number in [1, 2] {
+        host.deploy("a", number);
+        host.install(false);
+    }
+    let shown = status(&host.state, None, 0);
+    let mut sent = serde_json::to_value(&shown).unwrap();
+    assert!(sent["groups"][0]["earlier"][0].as_object_mut().unwrap().remove("name").is_some());
+    let mut read: Status = serde_json::from_value(sent).unwrap();
+    assert_eq!(read.groups[0].earlier[0].name, "");
+    let mut of_directory = read.clone();
+    read.name_earlier();
+    assert_eq!(read, shown);
+    of_directory.groups[0].earlier[0].revision = None;
+    of_directory.name_earlier();
+    assert_eq!(of_directory.groups[0].earlier[0].name, "/bundle");
+}

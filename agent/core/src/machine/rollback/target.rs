@@ -1,8 +1,13 @@
 //! The revision to which a rollback by hand returns where the command names none.
 //!
-//! A second rollback in a row goes further back and never forward again: the operator left a revision because it is
-//! bad, and asks once more because the one before is bad too. So the target is older than what runs, and no revision
-//! that a rollback left, unless a later deployment brought it back and succeeded.
+//! The good revisions of a group stand in a line. A revision is its content, where its digest is known, and its place
+//! is that of the first deployment that brought the content and succeeded. Whatever deploys a revision in the line again
+//! and succeeds, a rollback or a release, leaves all newer ones: the operator went back past them. A rollback by hand
+//! that fails leaves its target, too. What was left returns to the line with the next deployment of it that succeeds.
+//! Other failures change nothing: what was good before stays good.
+//!
+//! The target is the newest revision in the line that is older than what runs. So rollbacks in a row go further back and
+//! never forward again. Only where nothing else is there, the last rollback by hand that failed is tried again.
 
 use super::may_be_kept;
 use crate::ids::{DeploymentId, Sha256Digest};
@@ -11,32 +16,76 @@ use crate::machine::state::{Deployment, Group, Outcome, Purpose};
 /// A revision by the deployment that brought it, and by its content where that is known.
 type Revision<'g> = (&'g DeploymentId, Option<Sha256Digest>);
 
-/// The newest good deployment whose revision is older than the one that runs and was left by no rollback, and whose
-/// directory may be on the host. After a failure that touched the host, no revision counts as running, even where its
-/// files are in place.
+/// A revision with its place: the index, among the remembered deployments, of the one that first brought it; `None`,
+/// which is less, where that one is forgotten.
+type Placed<'g> = (Option<usize>, Revision<'g>);
+
+/// The newest good deployment of the revision to return to, whose directory may be on the host. After a failure that
+/// touched the host, no revision counts as running, even where its files are in place.
 pub(super) fn newest_good(group: &Group) -> Option<&Deployment> {
     let last = group.finished.iter().rev().find(|d| d.has_touched_the_host());
     let runs = last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
-    let current = group.installed.as_ref().filter(|_| runs);
-    let is_older = |d: &Deployment| current.is_none_or(|i| age(group, d.archive()) < age(group, &i.archive));
-    let left = left_by_rollbacks(group);
-    let is_good = |d: &&Deployment| d.outcome == Some(Outcome::Succeeded) && d.installed && puts_a_revision(d);
-    let candidates = group.finished.iter().filter(is_good).filter(|d| is_older(d) && may_be_kept(group, d));
-    let candidates = candidates.filter(|d| !left.iter().any(|left| is_same(left, &revision(d))));
-    // The same content under another id is what runs: it is returned to only where there is nothing else.
-    let digest = current.and_then(|i| i.revision.digest);
-    let differs = |d: &Deployment| digest.is_none() || d.request.revision.digest != digest;
-    candidates.max_by_key(|d| (differs(d), age(group, d.archive())))
+    let line = Line::of(group);
+    let installed = group.installed.as_ref().filter(|_| runs);
+    let current = installed.map(|i| line.place(group, &(&i.archive, i.revision.digest)));
+    let all = line.good.iter().rev().chain(&line.failed);
+    let mut older = all.filter(|(place, _)| current.is_none_or(|current| *place < current));
+    older.find_map(|(_, revision)| newest_kept(group, revision))
 }
 
-/// Where the deployment that brought a bundle stands among the remembered ones; `None`, which is less, for one that is
-/// forgotten.
-fn age(group: &Group, archive: &DeploymentId) -> Option<usize> {
+fn newest_kept<'g>(group: &'g Group, of: &Revision<'_>) -> Option<&'g Deployment> {
+    let good = group.finished.iter().filter(|d| is_good(d) && is_same(&revision(d), of));
+    good.filter(|d| may_be_kept(group, d)).max_by_key(|d| index(group, d.archive()))
+}
+
+#[derive(Default)]
+struct Line<'g> {
+    /// The oldest first.
+    good: Vec<Placed<'g>>,
+    /// The target of the last rollback by hand, if that failed and nothing has succeeded since.
+    failed: Option<Placed<'g>>,
+}
+
+impl<'g> Line<'g> {
+    fn of(group: &'g Group) -> Self {
+        let mut line = Self::default();
+        for deployment in &group.finished {
+            let is_good = is_good(deployment);
+            if !is_good && !is_failed_return(deployment) {
+                continue;
+            }
+            let revision = revision(deployment);
+            let place = line.place(group, &revision);
+            line.good.retain(|(other, _)| *other < place);
+            if is_good {
+                line.good.push((place, revision));
+                line.failed = None;
+            } else {
+                line.failed = Some((place, revision));
+            }
+        }
+        line
+    }
+
+    /// The place of a revision: in the line, or else that of the deployment that brought it.
+    fn place(&self, group: &Group, revision: &Revision<'_>) -> Option<usize> {
+        let known = self.good.iter().find(|(_, other)| is_same(other, revision));
+        known.map_or_else(|| index(group, revision.0), |(place, _)| *place)
+    }
+}
+
+fn index(group: &Group, archive: &DeploymentId) -> Option<usize> {
     group.finished.iter().position(|d| &d.id == archive)
 }
 
-fn puts_a_revision(deployment: &Deployment) -> bool {
-    deployment.request.purpose.is_rollback() || deployment.request.purpose.brings_new_revision()
+fn is_good(deployment: &Deployment) -> bool {
+    let purpose = &deployment.request.purpose;
+    let puts_a_revision = purpose.is_rollback() || purpose.brings_new_revision();
+    puts_a_revision && deployment.installed && deployment.outcome == Some(Outcome::Succeeded)
+}
+
+fn is_failed_return(deployment: &Deployment) -> bool {
+    deployment.request.purpose == Purpose::RollBackByHand && deployment.outcome == Some(Outcome::Failed)
 }
 
 fn revision(deployment: &Deployment) -> Revision<'_> {
@@ -45,28 +94,4 @@ fn revision(deployment: &Deployment) -> Revision<'_> {
 
 fn is_same(one: &Revision<'_>, other: &Revision<'_>) -> bool {
     one.0 == other.0 || (one.1.is_some() && one.1 == other.1)
-}
-
-fn left_by_rollbacks(group: &Group) -> Vec<Revision<'_>> {
-    let (mut left, mut current): (Vec<Revision<'_>>, Option<Revision<'_>>) = (Vec::new(), None);
-    for deployment in group.finished.iter().filter(|d| puts_a_revision(d)) {
-        let own = revision(deployment);
-        match &deployment.request.purpose {
-            // What `--to` leads forward leaves nothing that is bad.
-            Purpose::RollBackByHand => {
-                left.extend(current.filter(|current| age(group, current.0) > age(group, own.0)));
-            }
-            Purpose::RollBack(rolls_back) => {
-                left.extend(group.finished.iter().find(|d| d.id == rolls_back.deployment).map(revision));
-            }
-            Purpose::Release(_) | Purpose::ByHand | Purpose::Commanded | Purpose::Remove | Purpose::Stop(_) => {}
-        }
-        if deployment.installed {
-            if deployment.outcome == Some(Outcome::Succeeded) {
-                left.retain(|left| !is_same(left, &own));
-            }
-            current = Some(own);
-        }
-    }
-    left
 }

@@ -3,11 +3,11 @@
 use super::*;
 use crate::status::{Condition, condition};
 
-fn group(host: &Host) -> state::Group {
+pub(super) fn group(host: &Host) -> state::Group {
     host.state.groups[&key("prod").id()].clone()
 }
 
-fn deployed(host: &mut Host, number: u64, request: Request) {
+pub(super) fn deployed(host: &mut Host, number: u64, request: Request) {
     let effects = host.deploy(number, request).unwrap();
     host.run(effects, never);
 }
@@ -24,7 +24,7 @@ fn resumed(host: &mut Host) -> Result<(), Refusal> {
     host.step(Event::Resume { key: key("prod"), asked_by: "root".to_owned() }).map(drop)
 }
 
-fn named(name: Option<&str>) -> Request {
+pub(super) fn named(name: Option<&str>) -> Request {
     let mut request = request("prod", None);
     request.policy.appspec_name = name.map(str::to_owned);
     request
@@ -57,60 +57,6 @@ fn a_rollback_to_a_revision_without_a_name_of_its_own_does_not_take_the_failed_o
     host.fail_at = Some(LifecycleEvent::ValidateService);
     deployed(&mut host, 2, named(Some("other.yml")));
     assert_eq!(group(&host).finished.last().unwrap().request.policy.appspec_name, None);
-}
-
-/// What a rollback without a name returns to now; the refusal's other revisions where there is nothing.
-fn returns_to(host: &mut Host, number: u64) -> Result<DeploymentId, Vec<DeploymentId>> {
-    let (id, asked_by) = (id(number), "root".to_owned());
-    let ask = Event::Rollback { id, key: key("prod"), to: None, force: false, asked_by, policy: Box::default() };
-    match host.step(ask) {
-        Ok(effects) => {
-            host.run(effects, never);
-            Ok(group(host).finished.last().unwrap().archive().clone())
-        }
-        Err(Refusal::NoGoodRevision { kept, .. }) => Err(kept),
-        Err(other) => panic!("{other}"),
-    }
-}
-
-#[test]
-fn rollbacks_in_a_row_go_further_back_and_never_to_what_a_rollback_left() {
-    let mut host = Host::default();
-    for number in [1, 2, 3] {
-        deployed(&mut host, number, named(None));
-    }
-    assert_eq!(returns_to(&mut host, 4), Ok(id(2)));
-    assert_eq!(returns_to(&mut host, 5), Ok(id(1)));
-    assert_eq!(returns_to(&mut host, 6), Err(vec![id(3), id(2)]), "and not forward again");
-    // By name it goes forward, and from there back past what was left.
-    let remembered = &mut host.state.groups.get_mut(&key("prod").id()).unwrap().finished;
-    remembered.iter_mut().for_each(|d| d.request.revision.bundle_type = Some(crate::bundle::BundleType::Tar));
-    let (asked_by, policy) = ("root".to_owned(), Box::default());
-    let to = Some(id(3));
-    let ask = Event::Rollback { id: id(7), key: key("prod"), to, force: false, asked_by, policy };
-    let effects = host.step(ask).unwrap();
-    host.run(effects, never);
-    assert_eq!(returns_to(&mut host, 8), Ok(id(1)), "2 was left too");
-    // A new deployment of what was left makes it good again.
-    deployed(&mut host, 9, named(None));
-    deployed(&mut host, 10, named(None));
-    assert_eq!(returns_to(&mut host, 11), Ok(id(9)));
-    assert_eq!(returns_to(&mut host, 12), Ok(id(1)));
-}
-
-#[test]
-fn a_rollback_after_a_failure_returns_to_what_ran_before_it() {
-    let mut host = Host::default();
-    for number in [1, 2] {
-        deployed(&mut host, number, named(None));
-    }
-    let mut failing = named(None);
-    failing.policy.rollback = RollbackPolicy::Never;
-    host.fail_at = Some(LifecycleEvent::ValidateService);
-    deployed(&mut host, 3, failing);
-    host.fail_at = None;
-    assert_eq!(returns_to(&mut host, 4), Ok(id(2)), "also where it is the one that was good");
-    assert_eq!(returns_to(&mut host, 5), Ok(id(1)));
 }
 
 #[test]

@@ -82,6 +82,8 @@ pub(super) struct Host {
     pub(super) state: State,
     pub(super) now: u64,
     pub(super) fail_at: Option<LifecycleEvent>,
+    /// Whether rollbacks fail there, too.
+    pub(super) rollbacks_fail: bool,
     /// Each script run: (archive, event).
     pub(super) ran: Vec<(DeploymentId, LifecycleEvent)>,
     pub(super) done: BTreeMap<u64, WorkResult>,
@@ -156,12 +158,12 @@ impl Host {
             .find(|(_, d)| d.in_flight.as_ref().map(|e| e.number) == Some(effect.number))
             .expect("an effect belongs to an active deployment");
         let rollback = deployment.request.purpose.is_rollback();
-        let fails = |event| !rollback && self.fail_at == Some(event);
+        let fails = |event| (self.rollbacks_fail || !rollback) && self.fail_at == Some(event);
         let failure = || WorkFailure::other("told to fail");
         let result = match &effect.work {
             Work::Prepare if fails(LifecycleEvent::DownloadBundle) => WorkResult::Prepared(Err(failure())),
             Work::Prepare => WorkResult::Prepared(Ok(Prepared {
-                revision: revision(),
+                revision: Revision { digest: deployment.request.revision.digest, ..revision() },
                 hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
                 old_hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
                 health: self.health.clone(),
