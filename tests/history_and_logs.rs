@@ -90,7 +90,15 @@ fn history_shows_the_deployments_of_a_group_the_newest_and_the_events_of_one() {
     let records = host.ok(&["history", "--json", "--deployment", &first]).out;
     let all = host.ok(&["history", "--json"]).out;
     assert!(records.lines().count() > 3 && records.lines().all(|line| all.lines().any(|other| other == line)));
-    assert_eq!(all, fs::read_to_string(host.state().join("history.ndjson")).unwrap());
+    let file = host.state().join("history.ndjson");
+    assert_eq!(all, fs::read_to_string(&file).unwrap());
+    // A line that is no record is told, and the deployments are shown as before.
+    fs::write(&file, format!("{all}garbage\n")).unwrap();
+    for arguments in [&["history"][..], &["history", "-n", "1", "--events"], &["history", "--group", "web"]] {
+        host.ok(arguments).saying(&["warning: the history has 1 unreadable line: `hostler history --verify`"]);
+    }
+    let events = host.ok(&["history", "--events"]);
+    assert!(events.out.contains("(not a record: ") && !events.err.contains("unreadable"), "{events:?}");
 }
 
 #[test]
