@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::support::host::{Bundle, Ended, Host};
+use crate::support::eventually;
+use crate::support::host::{Bundle, Ended, Gate, Host, PATIENCE};
 
 /// A host on which v1 was deployed, and v2 failed in ValidateService and was rolled back; the ids of the three.
 fn rolled_back() -> (Host, [String; 3]) {
@@ -165,4 +166,24 @@ fn following_goes_on_through_the_rollback_and_says_what_it_waits_for() {
             .filter(|said| !err.contains(said))
             .collect();
     assert!(told.is_empty(), "{told:?} is missing in {err}");
+}
+
+#[test]
+fn following_ends_where_no_agent_works_on_the_deployment() {
+    let host = Host::new();
+    let gate = Gate::new(&host, "start");
+    let bundle = Bundle::new(&host, "v1").app().hook("ApplicationStart", &format!("echo v1 waits; {}", gate.wait()));
+    let deploys = host.start(&["deploy", bundle.write().to_str().unwrap()]);
+    host.status_when("the script runs", |status| status["active"]["event"] == "ApplicationStart");
+    eventually("its output is in the log", PATIENCE, || {
+        let shown = host.run(&["logs"]);
+        if shown.out.contains("v1 waits") { Ok(()) } else { Err(format!("{shown:?}")) }
+    });
+    deploys.kill();
+    let followed = host.ok(&["logs", "-f"]);
+    gate.open();
+    assert!(followed.out.contains("[stdout] v1 waits") && !followed.err.contains("followed"), "{followed:?}");
+    followed.saying(&[" is interrupted in ApplicationStart: no agent runs, and the next one goes on with it"]);
+    host.ok(&["run", "--once"]);
+    assert_eq!(host.status()["condition"], "good");
 }
