@@ -128,4 +128,13 @@ fn the_configuration_says_which_records_a_daemon_writes_and_a_reload_changes_it(
     assert_eq!(daemon.err(), "");
     host.ok(&["stop"]);
     daemon.end().with_code(0);
+    // A wrong value of the variable must not leave the host without an agent.
+    let store = host.store();
+    let mut command = host.command(&["run", "--channel", store.to_str().unwrap(), "--poll", "1s"]);
+    command.env("HOSTLER_LOG", "loud");
+    let daemon = host.start_command(command);
+    says_times(&daemon, "HOSTLER_LOG must be error, warn, info or debug, not `loud`: the usual level is in force", 1);
+    says_times(&daemon, "hostler runs: version", 1);
+    host.ok(&["stop"]);
+    daemon.end().with_code(0);
 }
