@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::support::host::{Bundle, Ended, Host};
+use crate::support::eventually;
+use crate::support::host::{Bundle, Ended, Gate, Host, PATIENCE};
 
 /// A host on which v1 was deployed, and v2 failed in ValidateService and was rolled back; the ids of the three.
 fn rolled_back() -> (Host, [String; 3]) {
@@ -90,7 +91,15 @@ fn history_shows_the_deployments_of_a_group_the_newest_and_the_events_of_one() {
     let records = host.ok(&["history", "--json", "--deployment", &first]).out;
     let all = host.ok(&["history", "--json"]).out;
     assert!(records.lines().count() > 3 && records.lines().all(|line| all.lines().any(|other| other == line)));
-    assert_eq!(all, fs::read_to_string(host.state().join("history.ndjson")).unwrap());
+    let file = host.state().join("history.ndjson");
+    assert_eq!(all, fs::read_to_string(&file).unwrap());
+    // A line that is no record is told, and the deployments are shown as before.
+    fs::write(&file, format!("{all}garbage\n")).unwrap();
+    for arguments in [&["history"][..], &["history", "-n", "1", "--events"], &["history", "--group", "web"]] {
+        host.ok(arguments).saying(&["warning: the history has 1 unreadable line: `hostler history --verify`"]);
+    }
+    let events = host.ok(&["history", "--events"]);
+    assert!(events.out.contains("(not a record: ") && !events.err.contains("unreadable"), "{events:?}");
 }
 
 #[test]
@@ -157,4 +166,24 @@ fn following_goes_on_through_the_rollback_and_says_what_it_waits_for() {
             .filter(|said| !err.contains(said))
             .collect();
     assert!(told.is_empty(), "{told:?} is missing in {err}");
+}
+
+#[test]
+fn following_ends_where_no_agent_works_on_the_deployment() {
+    let host = Host::new();
+    let gate = Gate::new(&host, "start");
+    let bundle = Bundle::new(&host, "v1").app().hook("ApplicationStart", &format!("echo v1 waits; {}", gate.wait()));
+    let deploys = host.start(&["deploy", bundle.write().to_str().unwrap()]);
+    host.status_when("the script runs", |status| status["active"]["event"] == "ApplicationStart");
+    eventually("its output is in the log", PATIENCE, || {
+        let shown = host.run(&["logs"]);
+        if shown.out.contains("v1 waits") { Ok(()) } else { Err(format!("{shown:?}")) }
+    });
+    deploys.kill();
+    let followed = host.ok(&["logs", "-f"]);
+    gate.open();
+    assert!(followed.out.contains("[stdout] v1 waits") && !followed.err.contains("followed"), "{followed:?}");
+    followed.saying(&[" is interrupted in ApplicationStart: no agent runs, and the next one goes on with it"]);
+    host.ok(&["run", "--once"]);
+    assert_eq!(host.status()["condition"], "good");
 }

@@ -104,11 +104,17 @@ fn the_configuration_says_which_records_a_daemon_writes_and_a_reload_changes_it(
     host.release(&Bundle::new(&host, "v1").app().write(), &[]);
     host.status_when("release 1 is deployed", |status| status["condition"] == "good");
     assert_eq!(daemon.err(), "");
+    // What operators alert on is written at every level, also where it is a warning.
+    host.release(&Bundle::new(&host, "bad").app().hook("ValidateService", "exit 3").write(), &[]);
+    says_times(&daemon, "is on the host again", 1);
+    let said = daemon.err();
+    let levels: Vec<&str> = said.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(levels, ["error", "warn"], "{said}");
     host.configure("log_level: debug\n");
     host.ok(&["reload"]);
     host.release(&Bundle::new(&host, "v2").app().write(), &[]);
-    host.status_when("release 2 is deployed", |status| {
-        status["highest_sequence"] == 2 && status["condition"] == "good"
+    host.status_when("release 3 is deployed", |status| {
+        status["highest_sequence"] == 3 && status["condition"] == "good"
     });
     says_times(&daemon, "deployment succeeded", 1);
     let said = daemon.err();
@@ -119,10 +125,19 @@ fn the_configuration_says_which_records_a_daemon_writes_and_a_reload_changes_it(
     // A flag wins.
     let daemon = host.daemon(&["--quiet"]);
     host.release(&Bundle::new(&host, "v3").app().write(), &[]);
-    host.status_when("release 3 is deployed", |status| {
-        status["highest_sequence"] == 3 && status["condition"] == "good"
+    host.status_when("release 4 is deployed", |status| {
+        status["highest_sequence"] == 4 && status["condition"] == "good"
     });
     assert_eq!(daemon.err(), "");
+    host.ok(&["stop"]);
+    daemon.end().with_code(0);
+    // A wrong value of the variable must not leave the host without an agent.
+    let store = host.store();
+    let mut command = host.command(&["run", "--channel", store.to_str().unwrap(), "--poll", "1s"]);
+    command.env("HOSTLER_LOG", "loud");
+    let daemon = host.start_command(command);
+    says_times(&daemon, "HOSTLER_LOG must be error, warn, info or debug, not `loud`: the usual level is in force", 1);
+    says_times(&daemon, "hostler runs: version", 1);
     host.ok(&["stop"]);
     daemon.end().with_code(0);
 }

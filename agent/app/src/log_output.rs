@@ -92,7 +92,6 @@ pub fn also_as_the_agent(directory: &Path, program: &str) {
     match AgentsLog::open(directory, program, &local_now()) {
         Ok(log) => {
             *AGENTS.lock().unwrap_or_else(PoisonError::into_inner) = Some(log);
-            log::set_max_level(log::max_level().max(LevelFilter::Info));
         }
         Err(error) => {
             let path = directory.display();
@@ -105,7 +104,7 @@ fn local_now() -> jiff::Zoned {
     hostler_host::clock::now().to_zoned(jiff::tz::TimeZone::system())
 }
 
-/// The level of the log for people; the CodeDeploy agent's log has more.
+/// The level of the log for people and of the shipped file; the CodeDeploy agent's log has more.
 static LEVEL: AtomicUsize = AtomicUsize::new(LevelFilter::Off as usize);
 
 /// The level that the user asked for, which no configuration changes.
@@ -113,8 +112,15 @@ static ASKED: OnceLock<Option<LevelFilter>> = OnceLock::new();
 
 fn set_level(level: LevelFilter) {
     LEVEL.store(level as usize, Ordering::Relaxed);
-    let writes_agents_log = AGENTS.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-    log::set_max_level(if writes_agents_log { level.max(LevelFilter::Info) } else { level });
+    // The records that operators alert on, and those of the CodeDeploy agent's log, must come as far as this log.
+    log::set_max_level(level.max(LevelFilter::Info));
+}
+
+/// Whether a record belongs into the log for people at this level. Operators alert on those with a message id, so the level
+/// hides none of these, except on the standard error of a verb, which shows its user what went wrong.
+fn is_written(record: &Record, level: usize, hides_alerts: bool) -> bool {
+    let is_alert = record.key_values().get(Key::from_str("message_id")).is_some();
+    record.level() as usize <= level || (is_alert && !hides_alerts)
 }
 
 /// Puts the configuration's level in force, unless the user asked for another one.
@@ -132,6 +138,8 @@ fn is_ours(metadata: &Metadata) -> bool {
 /// Records for people, for shipping, and in the CodeDeploy agent's form.
 struct Everywhere<L> {
     people: L,
+    /// The log for people is the standard error of a verb.
+    hides_alerts: bool,
 }
 
 impl<L: Log> Log for Everywhere<L> {
@@ -144,11 +152,12 @@ impl<L: Log> Log for Everywhere<L> {
             return;
         }
         let _writing = Writing::begin();
-        if record.level() as usize <= LEVEL.load(Ordering::Relaxed) {
+        let level = LEVEL.load(Ordering::Relaxed);
+        if is_written(record, level, self.hides_alerts) {
             self.people.log(record);
         }
         let mut file = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = file.as_mut() {
+        if let Some(file) = file.as_mut().filter(|_| is_written(record, level, false)) {
             let now = hostler_host::clock::now().strftime("%Y-%m-%dT%H:%M:%S.%3f%z");
             // On a full disk the record is still in the log for people.
             let _ = file.write(&format!("{now} {}\n", text_of(record).replace('\n', " ")));
@@ -280,9 +289,13 @@ pub fn start(usual: LevelFilter, asked: Option<LevelFilter>, form: Form) {
     let installed = match JournalLog::new() {
         Ok(journal) if connected_to_journal() => {
             let journal = journal.with_syslog_identifier("hostler".to_owned());
-            log::set_boxed_logger(Box::new(Everywhere { people: journal })).is_ok()
+            log::set_boxed_logger(Box::new(Everywhere { people: journal, hides_alerts: false })).is_ok()
         }
-        _ => log::set_boxed_logger(Box::new(Everywhere { people: Foreground(form) })).is_ok(),
+        _ => {
+            // Only a daemon logs its work; the standard error of another verb is for its user.
+            let hides_alerts = usual < LevelFilter::Info;
+            log::set_boxed_logger(Box::new(Everywhere { people: Foreground(form), hides_alerts })).is_ok()
+        }
     };
     if installed {
         ASKED.get_or_init(|| asked);
@@ -300,4 +313,26 @@ fn say_panics() {
         let thread = thread.name().unwrap_or("without a name");
         say_panic(&format!("a fault in hostler: panic at {place}: {text}"), thread);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_operators_alert_on_is_written_at_every_level_but_to_a_verbs_user() {
+        let alert = [("message_id", OperatorEvent::RolledBack.message_id())];
+        let other = [("hostler_event", "rolling-back")];
+        let written = |pairs: &[(&str, &str)], level: LevelFilter, hides_alerts: bool| {
+            let mut record = Record::builder();
+            record.level(log::Level::Warn).key_values(&pairs);
+            is_written(&record.build(), level as usize, hides_alerts)
+        };
+        for level in [LevelFilter::Off, LevelFilter::Error, LevelFilter::Warn, LevelFilter::Debug] {
+            assert!(written(&alert, level, false), "{level}");
+            let is_asked_for = level >= LevelFilter::Warn;
+            assert_eq!(written(&alert, level, true), is_asked_for, "{level}");
+            assert_eq!(written(&other, level, false), is_asked_for, "{level}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use hostler_core::limits::Limits;
 use sha2::{Digest, Sha256};
@@ -29,7 +30,7 @@ mod lock;
 #[cfg(test)]
 mod tests;
 
-pub use lock::StateLock;
+pub use lock::{StateLock, is_held};
 
 const MAGIC: &[u8; 8] = b"hostlerL";
 /// The version of the content that this agent reads and writes.
@@ -212,13 +213,10 @@ impl Ledger {
     }
 }
 
-/// Whether a process holds the state of this directory; `true` also if that cannot be found out.
-pub fn is_held(directory: &Path) -> bool {
-    let lock = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(directory.join("lock"));
-    match lock {
-        Ok(lock) => lock.try_lock_shared().is_err(),
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-    }
+/// When the ledger was last written, by the clock of its file system; `None` if this process may not read it, and where
+/// there is none.
+pub fn written(directory: &Path) -> Option<SystemTime> {
+    open_file(&directory.join("ledger"), false).ok()?.metadata().ok()?.modified().ok()
 }
 
 /// Reads the newest state without the lock, for commands that only show it. `None` when there is no ledger.

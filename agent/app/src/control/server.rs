@@ -280,7 +280,7 @@ impl Server {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn newest_records(setup: &Setup, most: usize) -> Result<VecDeque<Vec<u8>>, HistoryFileError> {
+fn newest_records(setup: &Setup, most: usize) -> Result<VecDeque<Vec<u8>>, HistoryFileError> {
     let mut lines: VecDeque<Vec<u8>> = VecDeque::new();
     history_file::read(setup.layout.state(), &setup.limits, |line| {
         lines.push_back(line.to_vec());

@@ -36,7 +36,7 @@ pub fn asked(display: &Display, usual: LevelFilter, variable: Option<&OsStr>) ->
         (false, _) => return Ok(Some(LevelFilter::Debug)),
     }
     let Some(value) = variable.filter(|value| !value.is_empty()) else { return Ok(None) };
-    match word(&value.to_string_lossy(), LogLevel::WORDS) {
+    match word(&value.to_string_lossy().to_ascii_lowercase(), LogLevel::WORDS) {
         Ok(level) => Ok(Some(filter(level))),
         Err(unfit) => Err(Failure::say(
             ExitCode::Usage,
@@ -61,6 +61,7 @@ mod tests {
         assert_eq!(of(false, 0, Error, None), None, "the configuration decides");
         assert_eq!(of(false, 0, Info, Some("")), None);
         assert_eq!(of(false, 0, Info, Some("warn")), Some(Warn));
+        assert_eq!(of(false, 0, Info, Some("DEBUG")), Some(Debug), "in any case");
         assert_eq!(of(true, 0, Info, Some("debug")), Some(Error));
         assert_eq!(of(false, 1, Error, Some("error")), Some(Info));
         assert_eq!(of(false, 2, Error, None), Some(Debug));

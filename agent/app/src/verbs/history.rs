@@ -1,18 +1,16 @@
 //! `hostler history`: the deployments of this host, one line each or with their events, and whether the record of them
 //! is complete.
 
-use std::collections::BTreeSet;
-
 use hostler_core::codes::ExitCode;
-use hostler_core::history::{Entry, Finding, HistoryError, Selection, Wanted, summaries};
+use hostler_core::history::{Entry, Finding, Selection, Wanted};
 use hostler_core::machine::State;
+use hostler_core::text::counted;
 use hostler_host::history_file::HistoryFileError;
 use hostler_host::{history_file, journal, ledger};
 
 use crate::cli::{HistoryArgs, Shared};
 use crate::control::MOST_HISTORY_RECORDS;
 use crate::control::client::Client;
-use crate::control::server::newest_records;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::Setup;
@@ -32,16 +30,16 @@ pub fn run(shared: &Shared, arguments: &HistoryArgs) -> Outcome {
         deployment: arguments.deployment.clone(),
         newest: arguments.newest,
     };
-    let with_events = arguments.events || arguments.deployment.is_some();
-    match newest_records(&setup, usize::MAX) {
-        Ok(lines) => show(&setup, lines, wanted, with_events),
-        Err(error) if error.is_closed() => super::block_on(of_daemon(&setup, wanted, with_events, error)),
+    let each = |line: &mut dyn FnMut(&[u8])| history_file::read(setup.layout.state(), &setup.limits, line);
+    match Gathered::of(wanted.clone(), each) {
+        Ok(gathered) => show(&setup, &gathered, &wanted, arguments, each),
+        Err(error) if error.is_closed() => super::block_on(of_daemon(&setup, wanted, arguments, error)),
         Err(error) => Err(Failure::from(error)),
     }
 }
 
 /// Members of the service group may not read the file, and ask the daemon.
-async fn of_daemon(setup: &Setup, wanted: Wanted, with_events: bool, closed: HistoryFileError) -> Outcome {
+async fn of_daemon(setup: &Setup, wanted: Wanted, arguments: &HistoryArgs, closed: HistoryFileError) -> Outcome {
     let Some(mut client) = Client::connect(setup).await else {
         return Err(Failure::new(ExitCode::Failed, closed).hint(WHO_READS));
     };
@@ -49,21 +47,59 @@ async fn of_daemon(setup: &Setup, wanted: Wanted, with_events: bool, closed: His
     if lines.len() == MOST_HISTORY_RECORDS {
         output::notice(&format!("these are the newest {MOST_HISTORY_RECORDS} records; root reads all of them"));
     }
-    show(setup, lines.into_iter().map(String::into_bytes), wanted, with_events)
+    let each = |line: &mut dyn FnMut(&[u8])| {
+        lines.iter().for_each(|text| line(text.as_bytes()));
+        Ok(())
+    };
+    show(setup, &Gathered::of(wanted.clone(), each)?, &wanted, arguments, each)
 }
 
-/// A line of the history, and the record in it.
-type Read = (Vec<u8>, Result<Entry, HistoryError>);
+/// What the records say together. The file is never cut, so its lines are not kept: those to show are read again.
+struct Gathered {
+    selection: Selection,
+    lines: usize,
+    unreadable: usize,
+}
 
-fn show(setup: &Setup, lines: impl IntoIterator<Item = Vec<u8>>, wanted: Wanted, with_events: bool) -> Outcome {
-    let records: Vec<Read> = lines.into_iter().map(|line| (line.clone(), Entry::parse(&line))).collect();
-    let all = summaries(records.iter().filter_map(|(_, entry)| entry.as_ref().ok()));
-    let groups: BTreeSet<String> = all.iter().map(|one| one.group.to_string()).collect();
-    let (is_all, by_name) = (wanted == Wanted::default(), wanted.application.is_some() || wanted.group.is_some());
-    let deployment = wanted.deployment.clone();
-    let selection = Selection::new(wanted, all);
-    if selection.deployments().is_empty() {
-        match deployment {
+impl Gathered {
+    fn of(wanted: Wanted, each: impl EachLine) -> Result<Self, HistoryFileError> {
+        let mut gathered = Self { selection: Selection::new(wanted), lines: 0, unreadable: 0 };
+        each(&mut |line| {
+            gathered.lines += 1;
+            match Entry::parse(line) {
+                Ok(entry) => gathered.selection.add(&entry),
+                Err(_) => gathered.unreadable += 1,
+            }
+        })?;
+        Ok(gathered)
+    }
+
+    /// What a view of some records, or of deployments alone, does not show.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.unreadable > 0 {
+            let lines = counted(self.unreadable, "unreadable line");
+            warnings.push(format!("the history has {lines}: `hostler history --verify` tells which"));
+        }
+        if self.selection.left_out() > 0 {
+            let records = counted(usize::try_from(self.selection.left_out()).unwrap_or(usize::MAX), "record");
+            warnings.push(format!("the history lacks {records}: the disk was full for too long"));
+        }
+        warnings
+    }
+}
+
+/// Reads the lines of the history, oldest first.
+trait EachLine: Fn(&mut dyn FnMut(&[u8])) -> Result<(), HistoryFileError> {}
+
+impl<F: Fn(&mut dyn FnMut(&[u8])) -> Result<(), HistoryFileError>> EachLine for F {}
+
+fn show(setup: &Setup, gathered: &Gathered, wanted: &Wanted, arguments: &HistoryArgs, each: impl EachLine) -> Outcome {
+    let selection = &gathered.selection;
+    if selection.deployments().next().is_none() {
+        let by_name = wanted.application.is_some() || wanted.group.is_some();
+        let groups: Vec<String> = selection.groups().map(ToString::to_string).collect();
+        match &wanted.deployment {
             Some(id) => return Err(unknown(format!("the history of this host has no deployment {id}"), &[])),
             None if by_name && !groups.is_empty() => {
                 return Err(unknown("nothing was deployed to such a group on this host".to_owned(), &groups));
@@ -71,24 +107,41 @@ fn show(setup: &Setup, lines: impl IntoIterator<Item = Vec<u8>>, wanted: Wanted,
             None => {}
         }
     }
-    if records.is_empty() && !setup.json {
+    if gathered.lines == 0 && !setup.json {
         output::notice("nothing was done on this host yet");
     }
-    if !setup.json && !with_events {
-        output::text(&table::text(selection.deployments()))?;
-        return Ok(ExitCode::Ok);
+    let by_record = setup.json || arguments.events || arguments.deployment.is_some();
+    let is_all = by_record && *wanted == Wanted::default();
+    if !is_all {
+        gathered.warnings().iter().for_each(|warning| output::notice(&format!("warning: {warning}")));
     }
-    for (line, entry) in &records {
-        if !entry.as_ref().map_or(is_all, |entry| selection.takes(entry)) {
-            continue;
-        }
-        match entry {
-            _ if setup.json => output::text(&format!("{}\n", String::from_utf8_lossy(line)))?,
-            Ok(entry) => output::text(&events::text(entry))?,
-            Err(error) => output::text(&format!("(not a record: {error})\n"))?,
-        }
+    if by_record {
+        show_records(setup, selection, is_all, each)?;
+    } else {
+        output::text(&table::text(selection.deployments()))?;
     }
     Ok(ExitCode::Ok)
+}
+
+fn show_records(setup: &Setup, selection: &Selection, is_all: bool, each: impl EachLine) -> Result<(), Failure> {
+    let mut shown = Ok(());
+    each(&mut |line| {
+        // The reader of the output may be gone.
+        if shown.is_ok() {
+            shown = show_record(setup, selection, is_all, line);
+        }
+    })?;
+    shown
+}
+
+fn show_record(setup: &Setup, selection: &Selection, is_all: bool, line: &[u8]) -> Result<(), Failure> {
+    match Entry::parse(line) {
+        Ok(entry) if !selection.takes(&entry) => Ok(()),
+        Err(_) if !is_all => Ok(()),
+        _ if setup.json => output::text(&format!("{}\n", String::from_utf8_lossy(line))),
+        Ok(entry) => output::text(&events::text(&entry)),
+        Err(error) => output::text(&format!("(not a record: {error})\n")),
+    }
 }
 
 fn unknown<'g>(message: String, groups: impl IntoIterator<Item = &'g String>) -> Failure {
@@ -125,4 +178,41 @@ fn verify(setup: &Setup) -> Outcome {
         }
     }
     Ok(if findings.is_empty() { ExitCode::Ok } else { ExitCode::VerificationFailed })
+}
+
+#[cfg(test)]
+mod tests {
+    use hostler_core::history::{Chain, Context, Kind};
+
+    use super::*;
+
+    #[test]
+    fn unreadable_lines_and_records_that_were_not_made_are_told() {
+        let context = Context {
+            host: "i-1".parse().unwrap(),
+            boot_id: "b".to_owned(),
+            time_ms: 1,
+            agent_version: "0.1.0".to_owned(),
+        };
+        let record = Chain::default().append(&context, Kind::RecordsLeftOut { records: 3 }).unwrap().line;
+        let gathered = |lines: &[&str]| {
+            let each = |line: &mut dyn FnMut(&[u8])| {
+                lines.iter().for_each(|text| line(text.as_bytes()));
+                Ok(())
+            };
+            Gathered::of(Wanted::default(), each).unwrap()
+        };
+        let found = gathered(&["garbage", &record, "{}"]);
+        assert_eq!(found.lines, 3);
+        assert_eq!(
+            found.warnings(),
+            [
+                "the history has 2 unreadable lines: `hostler history --verify` tells which",
+                "the history lacks 3 records: the disk was full for too long",
+            ]
+        );
+        let seal = Kind::Sealed { former: None, former_seq: None, former_hash: None };
+        let whole = Chain::default().append(&context, seal).unwrap().line;
+        assert!(gathered(&[&whole]).warnings().is_empty());
+    }
 }

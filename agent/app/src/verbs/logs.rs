@@ -3,6 +3,7 @@
 
 mod lag;
 mod lines;
+mod watch;
 mod which;
 
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::output;
 use crate::setup::Setup;
 
 use lines::{Lines, unreadable};
+use watch::Watch;
 use which::{Known, Unknown, known, which};
 
 /// Time between two reads of a log that is followed.
@@ -60,13 +62,18 @@ fn show(setup: &Setup, found: &Known, arguments: &LogsArgs) -> Outcome {
     Ok(ExitCode::Ok)
 }
 
-/// Shows what is written until the deployment has ended; after a failure the rollback's output comes too.
+/// Shows what is written until the deployment has ended; after a failure the rollback's output comes too. Where no agent
+/// works on it, it does not end, and what is there is all.
 async fn follow(setup: &Setup, mut found: Known, arguments: &LogsArgs) -> Outcome {
     let mut lines = Lines::new(log_of(setup, &found), &found.status.id, arguments, setup.json);
-    let mut answered = Instant::now();
-    say_goes_on(setup, &found);
+    let (mut watch, mut answered) = (Watch::default(), Instant::now());
+    if watch.has_agent(setup) {
+        say_goes_on(setup, &found);
+    }
     loop {
-        let all = match known(setup).await {
+        // Before the look at the state: what an agent wrote last, before it ended, is in it.
+        let has_agent = watch.has_agent(setup);
+        let all = match watch.look(setup).await {
             Ok(all) => all,
             // A daemon that restarts answers again soon.
             Err(_) if answered.elapsed() < super::CONTROL_TIMEOUT => {
@@ -80,18 +87,24 @@ async fn follow(setup: &Setup, mut found: Known, arguments: &LogsArgs) -> Outcom
         let goes_on = now.is_some_and(Known::goes_on);
         // After the look at the state, so that the last line of a deployment that has ended is there.
         lines.show()?;
-        if goes_on {
+        if goes_on && has_agent {
             tokio::time::sleep(INTERVAL).await;
             continue;
         }
-        let (ended, next) = (now.cloned().unwrap_or_else(|| found.clone()), which::rollback_of(&all, &found.status.id));
+        let (ended, next) = (now.cloned().unwrap_or_else(|| found.clone()), which::rollback_of(all, &found.status.id));
+        if goes_on {
+            if !setup.json {
+                output::notice(&interrupted(&ended.status));
+            }
+            return Ok(ExitCode::Ok);
+        }
         if !setup.json {
             output::notice(&end(&ended.status));
         }
         let Some(next) = next else { return Ok(ExitCode::Ok) };
         found = next.clone();
         if !setup.json {
-            output::notice(&title(&found, &all));
+            output::notice(&title(&found, all));
         }
         say_goes_on(setup, &found);
         lines = Lines::new(log_of(setup, &found), &found.status.id, arguments, setup.json);
@@ -123,6 +136,11 @@ fn title(found: &Known, all: &[Known]) -> String {
         text.push_str(&format!("; `hostler logs {}` shows the rollback's", next.status.id));
     }
     text
+}
+
+fn interrupted(status: &DeploymentStatus) -> String {
+    let at = status.event.map_or_else(String::new, |event| format!(" in {event}"));
+    format!("{} is interrupted{at}: no agent runs, and the next one goes on with it", status.id)
 }
 
 fn end(status: &DeploymentStatus) -> String {

@@ -126,16 +126,24 @@ fn carry_out(cli: Cli) -> Outcome {
     }
 }
 
-/// Starts the log. A daemon says what it does; other verbs show it themselves, and log only problems.
+/// Starts the log. A daemon says what it does; other verbs show it themselves, and log only problems. A daemon starts with
+/// its usual level where the variable has a wrong value: it must not leave a host without an agent.
 fn start_logging(cli: &Cli) -> Result<(), Failure> {
     let (usual, form) = match &cli.verb {
         Verb::Run(arguments) if arguments.once => (LevelFilter::Warn, Form::Brief),
         Verb::Run(_) => (LevelFilter::Info, Form::Timed),
         _ => (LevelFilter::Error, Form::Brief),
     };
-    let asked = level::asked(&cli.display, usual, std::env::var_os(level::VARIABLE).as_deref())?;
+    let asked = level::asked(&cli.display, usual, std::env::var_os(level::VARIABLE).as_deref());
+    let (asked, unfit) = match asked {
+        Err(failure) if usual == LevelFilter::Info => (None, Some(failure)),
+        asked => (asked?, None),
+    };
     let times = asked.is_some() && !cli.display.quiet;
     log_output::start(usual, asked, if times { Form::Timed } else { form });
+    if let Some(failure) = unfit {
+        log::warn!("{}: the usual level is in force", failure.one_line());
+    }
     Ok(())
 }
 

@@ -72,6 +72,15 @@ impl Drop for StateLock {
     }
 }
 
+/// Whether a process holds the state of this directory; `true` also if that cannot be found out.
+pub fn is_held(directory: &Path) -> bool {
+    let lock = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(directory.join("lock"));
+    match lock {
+        Ok(lock) => lock.try_lock_shared().is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// The process that holds the lock by its own note, if the note can be read.
 fn holder(file: &mut File) -> Option<u32> {
     let mut text = String::new();

@@ -10,8 +10,8 @@ const WIDEST: usize = 30;
 
 /// A line for each deployment: when it began, its id, its kind, group, revision, outcome and duration, and who asked
 /// for it.
-pub fn text(deployments: &[Summary]) -> String {
-    let rows: Vec<[String; 8]> = deployments.iter().map(row).collect();
+pub fn text<'s>(deployments: impl Iterator<Item = &'s Summary>) -> String {
+    let rows: Vec<[String; 8]> = deployments.map(row).collect();
     let width = |column: usize| {
         let widths = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         widths.filter(|width| *width <= WIDEST).max().unwrap_or_default()

@@ -1,4 +1,5 @@
-//! Whether a deployment takes a bundle's appspec: strictly, as a commanding service's own agent takes it, or as it was taken before.
+//! Whether a deployment takes a bundle's appspec: strictly, as a commanding service's own agent takes it, or as it was taken
+//! before.
 
 use std::path::Path;
 
@@ -65,12 +66,13 @@ pub fn read_accepted_appspec(
 /// Reads the appspec of a bundle, and checks it against the bundle.
 pub type AppspecReader = fn(&Path, &BundleListing, AppspecName<'_>, &Limits) -> Result<ReadAppspec, WorkFailure>;
 
-/// How a deployment decides whether it accepts a bundle: a new one strictly, one that a service commands as that service's
-/// own agent does, and one that is kept on the host as it was accepted before.
+/// How a deployment decides whether it accepts a bundle: one by hand strictly, one that a service commands as that service's
+/// own agent does, and one that is kept on the host as it was accepted before. The bundle of a release was accepted where
+/// it was published: a fleet may run it since an earlier version of hostler, and its next host must run it too.
 pub fn appspec_reader(request: &Request) -> AppspecReader {
     match (&request.source, &request.purpose) {
         (Source::Kept { .. }, _) => read_kept_appspec,
-        (_, Purpose::Commanded) => read_accepted_appspec,
+        (_, Purpose::Commanded | Purpose::Release(_)) => read_accepted_appspec,
         _ => read_appspec,
     }
 }
@@ -113,6 +115,7 @@ fn usable_but_for(
 #[cfg(test)]
 mod tests {
     use hostler_core::machine::state::{Policy, Revision};
+    use hostler_core::release::Highest;
     use hostler_host::archive;
 
     use super::*;
@@ -145,6 +148,8 @@ mod tests {
         let refused = read(Purpose::ByHand, path()).unwrap_err().message;
         assert!(refused.contains("misspelt-key"), "{refused}");
         assert_eq!(read(Purpose::Commanded, path()).unwrap(), [Code::UnknownKey]);
+        let published = Highest { sequence: 1, digest: None, key_policy: 1, epoch: 0 };
+        assert_eq!(read(Purpose::Release(published), path()).unwrap(), [Code::UnknownKey]);
         let kept = Source::Kept { deployment: "d-1".parse().unwrap() };
         assert_eq!(read(Purpose::RollBackByHand, kept).unwrap(), [Code::UnknownKey]);
     }

@@ -54,7 +54,8 @@ pub fn read_again(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
 }
 
 /// Reads an appspec as [`read`] does, but ignores misspelt keys and events with a warning, as the CodeDeploy agent ignores
-/// them: for deployments of the CodeDeploy service, and for a bundle that its deployment has accepted.
+/// them: for deployments of the CodeDeploy service, for releases of a channel, which were checked where they were published,
+/// and for a bundle that its deployment has accepted.
 pub fn read_as_accepted(name: &str, bytes: &[u8], limits: &Limits) -> Reading {
     interpret::read(name, bytes, limits, Use::Accepted)
 }

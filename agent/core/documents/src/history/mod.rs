@@ -29,7 +29,7 @@ mod verify;
 pub use kind::{DeploymentOutcome, EventOutcome, Kind, Recovered, Requester, RequesterKind};
 pub use purpose::DeploymentPurpose;
 pub use reconcile::{Reconciled, Scan, reconcile};
-pub use summary::{Selection, Summary, Wanted, named, summaries};
+pub use summary::{Selection, Summary, Wanted, named};
 pub use verify::{Anchor, Finding, Verifier, verify};
 
 /// The prefix of each record and of its hash.

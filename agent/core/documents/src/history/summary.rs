@@ -1,6 +1,6 @@
 //! One line for each deployment: what its records say together.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::{DeploymentOutcome, DeploymentPurpose, Entry, EventOutcome, Kind, Requester, RequesterKind};
 use crate::ids::{ApplicationName, DeploymentId, GroupKey, GroupName, Sha256Digest};
@@ -47,50 +47,26 @@ pub fn named(revision: Option<&Sha256Digest>, label: Option<&Label>, location: &
     revision.map_or_else(|| location.to_owned(), |digest| revision_name(label, digest))
 }
 
-/// The deployments whose beginning is among these records, oldest first.
-pub fn summaries<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Vec<Summary> {
-    let mut found: Vec<Summary> = Vec::new();
-    let mut places: HashMap<DeploymentId, usize> = HashMap::new();
-    for entry in entries {
-        match &entry.kind {
-            Kind::DeploymentStarted { deployment, group, purpose, revision, label, location, requested, .. } => {
-                places.insert(deployment.clone(), found.len());
-                found.push(Summary {
-                    deployment: deployment.clone(),
-                    group: group.clone(),
-                    purpose: purpose.unwrap_or_else(|| of_requester(requested)),
-                    revision: *revision,
-                    label: label.clone(),
-                    location: location.clone(),
-                    requested: requested.clone(),
-                    seq: entry.seq,
-                    started_ms: entry.time_ms,
-                    finished_ms: None,
-                    outcome: None,
-                    failed_in: None,
-                });
-            }
-            Kind::EventFinished { deployment, event, outcome: EventOutcome::Failed, .. } => {
-                if let Some(one) = places.get(deployment).and_then(|place| found.get_mut(*place)) {
-                    one.failed_in = Some(event.clone());
-                }
-            }
-            Kind::DeploymentFinished { deployment, outcome, .. } => {
-                if let Some(one) = places.get(deployment).and_then(|place| found.get_mut(*place)) {
-                    (one.finished_ms, one.outcome) = (Some(entry.time_ms), Some(*outcome));
-                }
-            }
-            // It follows the end of the removal; older agents said only here that it was one.
-            Kind::Removed { group, .. } => {
-                let last = found.iter_mut().rev().find(|one| &one.group == group);
-                if let Some(one) = last.filter(|one| one.purpose == DeploymentPurpose::ByHand) {
-                    one.purpose = DeploymentPurpose::Removal;
-                }
-            }
-            _ => {}
-        }
-    }
-    found
+/// A deployment by the record of its beginning.
+fn started(entry: &Entry) -> Option<Summary> {
+    let Kind::DeploymentStarted { deployment, group, purpose, revision, label, location, requested, .. } = &entry.kind
+    else {
+        return None;
+    };
+    Some(Summary {
+        deployment: deployment.clone(),
+        group: group.clone(),
+        purpose: purpose.unwrap_or_else(|| of_requester(requested)),
+        revision: *revision,
+        label: label.clone(),
+        location: location.clone(),
+        requested: requested.clone(),
+        seq: entry.seq,
+        started_ms: entry.time_ms,
+        finished_ms: None,
+        outcome: None,
+        failed_in: None,
+    })
 }
 
 fn of_requester(requested: &Requester) -> DeploymentPurpose {
@@ -123,28 +99,98 @@ impl Wanted {
     }
 }
 
-/// The wanted deployments among all, and which records belong to them.
+/// The wanted deployments of a history, and which records belong to them. It takes the memory of the wanted deployments and
+/// of the groups' names, however long the history is.
 #[derive(Debug, Clone)]
 pub struct Selection {
     wanted: Wanted,
-    deployments: Vec<Summary>,
-    ids: HashSet<DeploymentId>,
+    deployments: VecDeque<Summary>,
+    /// How many wanted deployments were let go again, because so many newer ones followed.
+    passed: usize,
+    /// Places among the wanted deployments, those that were let go included.
+    places: HashMap<DeploymentId, usize>,
+    /// The newest deployment of each group, whether it is wanted or not.
+    newest_of: BTreeMap<GroupKey, DeploymentId>,
+    left_out: u64,
 }
 
 impl Selection {
-    /// Chooses among the deployments of a history, oldest first.
-    pub fn new(wanted: Wanted, mut all: Vec<Summary>) -> Self {
-        let is_wanted = |one: &Summary| wanted.deployment.as_ref().is_none_or(|id| id == &one.deployment);
-        all.retain(|one| wanted.has_group(&one.group) && is_wanted(one));
-        let surplus = wanted.newest.map_or(0, |newest| all.len().saturating_sub(newest));
-        let deployments = all.split_off(surplus);
-        let ids = deployments.iter().map(|one| one.deployment.clone()).collect();
-        Self { wanted, deployments, ids }
+    /// A choice of which no record was read yet.
+    pub fn new(wanted: Wanted) -> Self {
+        Self {
+            wanted,
+            deployments: VecDeque::new(),
+            passed: 0,
+            places: HashMap::new(),
+            newest_of: BTreeMap::new(),
+            left_out: 0,
+        }
+    }
+
+    /// Adds what the next record says, oldest first. Of a deployment whose beginning was not added, nothing is known.
+    pub fn add(&mut self, entry: &Entry) {
+        match &entry.kind {
+            Kind::DeploymentStarted { deployment, group, .. } => {
+                self.newest_of.insert(group.clone(), deployment.clone());
+                let is_named = self.wanted.deployment.as_ref().is_none_or(|id| id == deployment);
+                if let Some(summary) = started(entry).filter(|_| is_named && self.wanted.has_group(group)) {
+                    self.begin(summary);
+                }
+            }
+            Kind::EventFinished { deployment, event, outcome: EventOutcome::Failed, .. } => {
+                if let Some(one) = self.known(deployment) {
+                    one.failed_in = Some(event.clone());
+                }
+            }
+            Kind::DeploymentFinished { deployment, outcome, .. } => {
+                if let Some(one) = self.known(deployment) {
+                    (one.finished_ms, one.outcome) = (Some(entry.time_ms), Some(*outcome));
+                }
+            }
+            // It follows the end of the removal; older agents said only here that it was one.
+            Kind::Removed { group, .. } => {
+                let last = self.newest_of.get(group).cloned().and_then(|id| self.known(&id));
+                if let Some(one) = last.filter(|one| one.purpose == DeploymentPurpose::ByHand) {
+                    one.purpose = DeploymentPurpose::Removal;
+                }
+            }
+            Kind::RecordsLeftOut { records } => self.left_out = self.left_out.saturating_add(*records),
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, summary: Summary) {
+        self.places.insert(summary.deployment.clone(), self.passed + self.deployments.len());
+        self.deployments.push_back(summary);
+        if self.wanted.newest.is_some_and(|newest| self.deployments.len() > newest)
+            && let Some(oldest) = self.deployments.pop_front()
+        {
+            // A record of a second beginning would have moved the place.
+            if self.places.get(&oldest.deployment) == Some(&self.passed) {
+                self.places.remove(&oldest.deployment);
+            }
+            self.passed += 1;
+        }
+    }
+
+    fn known(&mut self, id: &DeploymentId) -> Option<&mut Summary> {
+        let place = self.places.get(id)?.checked_sub(self.passed)?;
+        self.deployments.get_mut(place)
     }
 
     /// The wanted deployments, oldest first.
-    pub fn deployments(&self) -> &[Summary] {
-        &self.deployments
+    pub fn deployments(&self) -> impl Iterator<Item = &Summary> {
+        self.deployments.iter()
+    }
+
+    /// Every group of the history to which something was deployed.
+    pub fn groups(&self) -> impl Iterator<Item = &GroupKey> {
+        self.newest_of.keys()
+    }
+
+    /// How many records of the whole history were never made, because the disk was full for too long.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Whether a record belongs to them. A record of the host alone, such as that of a repair, belongs to every group.
@@ -153,9 +199,9 @@ impl Selection {
             return true;
         }
         match (&entry.kind, entry.kind.deployment()) {
-            (_, Some(id)) | (Kind::Rollback { failed: Some(id), .. }, _) => self.ids.contains(id),
+            (_, Some(id)) | (Kind::Rollback { failed: Some(id), .. }, _) => self.places.contains_key(id),
             _ => {
-                let first = self.deployments.first().map(|one| one.seq);
+                let first = self.deployments.front().map(|one| one.seq);
                 let is_late = self.wanted.newest.is_none() || first.is_some_and(|first| entry.seq >= first);
                 let has_group = entry.kind.group().is_none_or(|group| self.wanted.has_group(group));
                 self.wanted.deployment.is_none() && is_late && has_group

@@ -60,7 +60,7 @@ pub(super) const TOP: &[Key] = &[
     Key::new(
         "log_level",
         Kind::Word(&["error", "warn", "info", "debug"]),
-        "Which of its own records the daemon writes: those of this level and the graver ones. `HOSTLER_LOG`, `--quiet` and `--verbose` win over it.",
+        "Which of its own records the daemon writes: those of this level and the graver ones, and at every level those with a `MESSAGE_ID`, on which operators alert. `HOSTLER_LOG`, `--quiet` and `--verbose` win over it.",
         "warn",
     )
     .usually("info"),

@@ -51,6 +51,12 @@ fn entries(kinds: Vec<Kind>) -> Vec<Entry> {
     records.collect()
 }
 
+fn selected(wanted: Wanted, entries: &[Entry]) -> Selection {
+    let mut selection = Selection::new(wanted);
+    entries.iter().for_each(|entry| selection.add(entry));
+    selection
+}
+
 fn a_history() -> Vec<Entry> {
     let failed = by(RequesterKind::Rollback, "failure of d-2");
     entries(vec![
@@ -79,9 +85,9 @@ fn a_history() -> Vec<Entry> {
 
 #[test]
 fn a_deployment_is_one_line_with_its_kind_outcome_and_duration() {
-    let found = summaries(&a_history());
+    let found = selected(Wanted::default(), &a_history());
     let told: Vec<_> = found
-        .iter()
+        .deployments()
         .map(|one| {
             let took = one.finished_ms.map(|at| at - one.started_ms);
             (one.deployment.as_str(), one.purpose.noun(), one.outcome, one.failed_in.as_deref(), took)
@@ -110,15 +116,16 @@ fn records_of_older_agents_say_what_they_are_by_their_caller() {
         (RequesterKind::Lifecycle, Stop),
         (RequesterKind::Rollback, Rollback),
     ] {
-        assert_eq!(summaries(&entries(vec![started("d-1", "web", None, by(kind, "x"))]))[0].purpose, expected);
+        let found = selected(Wanted::default(), &entries(vec![started("d-1", "web", None, by(kind, "x"))]));
+        assert_eq!(found.deployments().map(|one| one.purpose).collect::<Vec<_>>(), [expected]);
     }
 }
 
 /// The ids of the chosen deployments, and the numbers of the records that belong to them.
 fn chosen(wanted: Wanted) -> (Vec<String>, Vec<u64>) {
     let all = a_history();
-    let selection = Selection::new(wanted, summaries(&all));
-    let ids = selection.deployments().iter().map(|one| one.deployment.to_string()).collect();
+    let selection = selected(wanted, &all);
+    let ids = selection.deployments().map(|one| one.deployment.to_string()).collect();
     (ids, all.iter().filter(|entry| selection.takes(entry)).map(|entry| entry.seq).collect())
 }
 
@@ -143,4 +150,48 @@ fn a_revision_is_named_by_its_label_and_eight_digits_or_by_its_place() {
     assert_eq!(named(Some(&digest), None, "s3://b/k"), "2d711642");
     assert_eq!(named(Some(&digest), Some(&label), "s3://b/k"), "1.4.2 (2d711642)");
     assert_eq!(named(None, None, "/srv/bundle"), "/srv/bundle");
+}
+
+#[test]
+fn a_choice_of_the_newest_keeps_only_them_and_still_knows_every_group() {
+    let finishes = |number: usize| {
+        let id = format!("d-{number}");
+        let group = if number < 400 { "jobs" } else { "web" };
+        [started(&id, group, None, by(RequesterKind::Cli, "user root")), finished(&id, DeploymentOutcome::Succeeded)]
+    };
+    let all = entries((0..500).flat_map(finishes).collect());
+    let found = selected(Wanted { newest: Some(2), ..Wanted::default() }, &all);
+    let shown: Vec<_> = found.deployments().map(|one| (one.deployment.as_str(), one.outcome)).collect();
+    let succeeded = Some(DeploymentOutcome::Succeeded);
+    assert_eq!(shown, [("d-498", succeeded), ("d-499", succeeded)]);
+    assert_eq!((found.deployments.len(), found.places.len()), (2, 2), "nothing else is kept");
+    let groups: Vec<String> = found.groups().map(ToString::to_string).collect();
+    assert_eq!(groups, ["shop/jobs", "shop/web"]);
+}
+
+#[test]
+fn an_older_agents_removal_is_the_last_deployment_of_its_group_also_where_that_is_not_wanted() {
+    let cli = || by(RequesterKind::Cli, "user root");
+    let all = entries(vec![
+        started("d-1", "web", None, cli()),
+        started("d-2", "web", None, cli()),
+        Kind::Removed { group: group("web"), requested: cli() },
+    ]);
+    let purpose = |deployment: &str| {
+        let wanted = Wanted { deployment: Some(id(deployment)), ..Wanted::default() };
+        selected(wanted, &all).deployments().map(|one| one.purpose).collect::<Vec<_>>()
+    };
+    assert_eq!(purpose("d-1"), [DeploymentPurpose::ByHand]);
+    assert_eq!(purpose("d-2"), [DeploymentPurpose::Removal]);
+}
+
+#[test]
+fn records_that_were_never_made_are_counted() {
+    let all = entries(vec![
+        Kind::RecordsLeftOut { records: 7 },
+        started("d-1", "web", None, by(RequesterKind::Cli, "user root")),
+        Kind::RecordsLeftOut { records: 2 },
+    ]);
+    let found = selected(Wanted { newest: Some(1), ..Wanted::default() }, &all);
+    assert_eq!(found.left_out(), 9, "of the whole history, whatever is shown of it");
 }
