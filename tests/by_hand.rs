@@ -108,6 +108,17 @@ fn what_a_reader_closes_ends_quietly_and_a_failure_is_printed_once() {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     assert_eq!(unread(host.command(&["history"])), (Some(0), String::new()));
+    host.release(&bad, &[]);
+    let (bundle, store) = (bad.to_str().unwrap(), host.store());
+    let store = store.to_str().unwrap();
+    let shows: [&[&str]; 5] =
+        [&["revisions", store], &["releases", store], &["validate", bundle], &["plan", bundle], &["doctor"]];
+    for verb in shows {
+        let code = host.run(verb).code;
+        assert_eq!(unread(host.command(verb)), (code, String::new()), "{verb:?}");
+    }
+    let invalid = host.write("appspec.yml", "version: 0.0\nos: windows\n");
+    assert_eq!(unread(host.command(&["validate", invalid.to_str().unwrap()])), (Some(1), String::new()));
     // The exit code is the deployment's all the same, and a failure that is shown nowhere else is in the log.
     let good = Bundle::new(&host, "v2").app().write();
     assert_eq!(unread(host.command(&["deploy", good.to_str().unwrap()])), (Some(0), String::new()));

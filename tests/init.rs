@@ -58,6 +58,11 @@ fn nothing_is_overwritten_and_what_cannot_be_used_is_named() {
         .saying(&["there is web/hooks/start.sh", "overwrites nothing"]);
     assert_eq!(fs::read_to_string(mine).unwrap(), "mine");
     assert!(!host.path("web/appspec.yml").exists(), "nothing was made");
+    let hooks = host.write("shop/hooks", "a file");
+    init(&host, &["shop", "--service", "shop"]).with_code(3).saying(&["shop/hooks is not a directory"]);
+    assert!(!host.path("shop/appspec.yml").exists() && !host.path("shop/app").exists(), "nothing was made");
+    fs::remove_file(hooks).unwrap();
+    init(&host, &["shop", "--service", "shop"]).with_code(0);
     init(&host, &["web", "--destination", "srv"]).with_code(2).saying(&["an absolute path"]);
     host.write("two/a", "");
     host.write("two/b", "");

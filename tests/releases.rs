@@ -263,6 +263,20 @@ fn a_pushed_directory_is_named_after_its_commit() {
 }
 
 #[test]
+fn without_the_right_to_the_label_the_digest_is_printed_all_the_same() {
+    let publisher = Publisher::in_directory();
+    publisher.host.bundle("v1", &[("appspec.yml", APPSPEC), ("site/index.html", "1")]);
+    publisher.host.write("store/labels", "no directory");
+    let unasked = publisher.run(&["push", "v1", "store"]).with_code(0).saying(&["warning: the bundle has no label: "]);
+    let asked = publisher.run(&["push", "v1", "store", "--label", "1.0"]).with_code(1);
+    assert_eq!(asked.out, unasked.out);
+    assert_eq!(asked.out.trim().len(), "sha256:".len() + 64);
+    let asked = asked.saying(&["error: the bundle is stored, and what it is called is not", "caused by: "]);
+    let json = publisher.run(&["push", "v1", "store", "--message", "the sale", "--json"]).with_code(1).json();
+    assert_eq!((&json["revision"], &json["message"]), (&asked.out.trim().into(), &Value::Null), "{json}");
+}
+
+#[test]
 fn a_label_that_is_none_is_refused() {
     let publisher = Publisher::in_directory();
     publisher.host.bundle("v1", &[("appspec.yml", APPSPEC), ("site/index.html", "1")]);

@@ -149,6 +149,8 @@ permissions:
     let pushed = host.hostler(&["push", "odd", "store"]).with_code(0);
     assert!(pushed.out.starts_with("sha256:") && pushed.out.lines().count() == 1, "{}", pushed.out);
     golden("validate/push-warnings.txt", &host.plain(&pushed.err));
+    let quiet = host.hostler(&["-q", "push", "odd", "store"]).with_code(0);
+    assert_eq!((quiet.out, quiet.err), (pushed.out, String::new()));
 }
 
 #[test]

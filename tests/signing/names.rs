@@ -7,7 +7,8 @@ fn the_label_on_a_host_is_the_signed_one_and_the_way_back_is_a_signed_one() {
     let first = signed.host.hostler(&["push", "v1", "store", "--label", "1.0"]).with_code(0).out.trim().to_owned();
     signed.write_bundle("v2");
     let second = signed.host.push("v2");
-    signed.release(&first, &["--key", "ci"]).with_code(0);
+    let taken = r#"this signs text that the store holds unsigned: label "1.0" ("#;
+    signed.release(&first, &["--key", "ci"]).with_code(0).saying(&[taken]);
     signed.release(&second, &["--key", "ci"]).with_code(0);
     // A label in the store is a suggestion to the next publisher and no more.
     let label = signed.host.path(format!("store/labels/{}.json", first.trim_start_matches("sha256:")));

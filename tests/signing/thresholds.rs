@@ -13,12 +13,14 @@ fn two_of_three_sign_before_any_host_sees_the_release() {
     let host = &signed.host;
     let alone = signed.release(&revision, &["--key", "one"]).with_code(6);
     assert!(alone.err.contains("1 of the 2 signatures that it needs from 3 keys"), "{}", alone.err);
-    let said = signed.release(&revision, &["--key", "one", "--propose"]).with_code(0).out;
-    assert!(said.contains("no host follows it yet"), "{said}");
+    let named = ["--key", "one", "--propose", "--label", "1.0", "--message", "the sale"];
+    let said = signed.release(&revision, &named).with_code(0);
+    assert!(said.out.contains("no host follows it yet") && !said.err.contains("holds unsigned"), "{said:?}");
     host.run_once().with_code(5);
     // The same key again still counts once; another revision is not the one that the second signer named.
-    let again = host.hostler_for_group(&["sign", "store", &revision, "--key", "one"]).with_code(0).out;
-    assert!(again.contains("proposed release 1"), "{again}");
+    let again = host.hostler_for_group(&["sign", "store", &revision, "--key", "one"]).with_code(0);
+    assert!(again.out.contains("proposed release 1"), "{}", again.out);
+    again.saying(&["this signs release 1 of shop/web: 1.0 (", r#"; message: "the sale"; previous revision: none"#]);
     host.hostler_for_group(&["sign", "store", "sha256:00", "--key", "two"]).with_code(6);
     assert!(!signed.document().exists());
     let second = host.hostler_for_group(&["sign", "store", &revision, "--key", "three"]).with_code(0).out;

@@ -8,18 +8,22 @@ mod machine;
 mod traffic;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hostler_aws::clients::Clients;
 use hostler_aws::fault::Fault;
 use hostler_core::codes::ExitCode;
 use hostler_core::doctor::{Code, DOCTOR_VERSION, Finding, Report};
-use hostler_core::status::problems;
+use hostler_core::status::{Status, problems};
 use hostler_host::clock;
 
 use crate::cli::Shared;
 use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::setup::Setup;
+
+/// How long a daemon may take to answer. Prevents: a daemon that hangs holds up the checks.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Checks every part. With `write`, also makes the checks that leave objects in the stores for a moment.
 ///
@@ -79,13 +83,19 @@ fn refused(code: Code, message: String, fault: &Fault) -> Finding {
     Finding::error(code, message, remedy)
 }
 
-/// Whether a daemon answers.
+/// The daemon's answer, or a failure after [`ANSWER_WITHIN`].
+async fn in_time(answer: impl Future<Output = Result<Status, Failure>>) -> Result<Status, Failure> {
+    let late = || Failure::say(ExitCode::Failed, format!("no answer in {} s", ANSWER_WITHIN.as_secs()));
+    tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Whether a daemon has the socket.
 async fn daemon(setup: &Setup, findings: &mut Vec<Finding>) -> bool {
     let Some(mut client) = Client::connect(setup).await else {
         findings.push(Finding::info(Code::Daemon, "no daemon runs on this state"));
         return false;
     };
-    match client.status().await {
+    match in_time(client.status()).await {
         Ok(status) => {
             let wrong = problems(&status, clock::now_ms());
             let pid = status.daemon.as_ref().map_or(0, |daemon| daemon.pid);
@@ -105,4 +115,21 @@ async fn daemon(setup: &Setup, findings: &mut Vec<Finding>) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_hangs_holds_up_the_checks_for_seconds_at_most() {
+        let began = Instant::now();
+        let failure = in_time(std::future::pending()).await.unwrap_err();
+        assert_eq!(began.elapsed().as_secs(), 10);
+        assert_eq!(failure.one_line(), "no answer in 10 s");
+        let refused = in_time(async { Err(Failure::say(ExitCode::LockHeld, "stopping")) }).await.unwrap_err();
+        assert_eq!(refused.code, ExitCode::LockHeld, "an answer stays as it is");
+    }
 }

@@ -42,6 +42,11 @@ impl Failure {
         self
     }
 
+    /// Says in front of the causes what they mean here.
+    pub fn during(self, what: &'static str) -> Self {
+        Self { error: self.error.context(what), ..self }
+    }
+
     /// The whole chain in one line, for places with room for one.
     pub fn one_line(&self) -> String {
         chain(&*self.error)

@@ -2,7 +2,7 @@
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::Sha256Digest;
-use hostler_core::label::{Label, REVISION_LABEL_BYTES, RevisionLabel};
+use hostler_core::label::{Label, Message, REVISION_LABEL_BYTES, RevisionLabel};
 use hostler_core::store::{Condition, ETag, GetOutcome, PutOutcome, Store, label_key};
 
 use crate::failure::Failure;
@@ -26,6 +26,24 @@ pub async fn find(store: &impl Store, revision: &Sha256Digest) -> Option<Revisio
             None
         }
     }
+}
+
+/// Says what a release takes from the store and signs. It is not signed there, and publishers of other groups can write
+/// it.
+pub fn say_taken(label: Option<&Label>, message: Option<&Message>) {
+    if let Some(taken) = taken(label, message) {
+        output::notice(&taken);
+    }
+}
+
+fn taken(label: Option<&Label>, message: Option<&Message>) -> Option<String> {
+    let label = label.map(|label| format!("label {:?}", label.as_str()));
+    let message = message.map(|message| format!("message {:?}", message.as_str()));
+    let taken: Vec<String> = label.into_iter().chain(message).collect();
+    (!taken.is_empty()).then(|| {
+        let taken = taken.join(", ");
+        format!("this signs text that the store holds unsigned: {taken} (--label, --message and --no-label replace it)")
+    })
 }
 
 /// Stores what the publisher calls a bundle. What was `given` replaces what is stored; the `default` does not. Returns
@@ -73,4 +91,22 @@ async fn read(store: &impl Store, revision: &Sha256Digest) -> Result<Option<Stor
         output::notice(&format!("warning: {} is not a label: {error}", store.location(&key)));
     }
     Ok(Some(Stored { etag, content: content.ok() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_from_the_store_is_named() {
+        let (label, message) = ("1.0".parse().unwrap(), "the \"sale\"".parse().unwrap());
+        let all = |what: &str| {
+            format!(
+                "this signs text that the store holds unsigned: {what} (--label, --message and --no-label replace it)"
+            )
+        };
+        assert_eq!(taken(Some(&label), None).unwrap(), all(r#"label "1.0""#));
+        assert_eq!(taken(Some(&label), Some(&message)).unwrap(), all(r#"label "1.0", message "the \"sale\"""#));
+        assert_eq!(taken(None, None), None);
+    }
 }

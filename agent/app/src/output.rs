@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::failure::{Failure, OutputClosed};
-use crate::terminal::{self, CAUTION, Paint, is_quiet};
+use crate::terminal::{self, CAUTION, FINDINGS, Paint, is_quiet};
 
 /// Prints text. Parts of it come from elsewhere, so its control characters are escaped.
 ///
@@ -42,6 +42,24 @@ pub fn remark(remark: &str) -> Result<(), Failure> {
 /// When standard output is closed or full.
 pub fn painted(text: &str, paints: &[Paint<'_>]) -> Result<(), Failure> {
     ended(terminal::painted_to_stdout(text, paints))
+}
+
+/// For verbs whose exit code is a verdict: it is the same if the reader of standard output went away (`| head`).
+///
+/// # Errors
+/// When standard output is full.
+pub fn unless_closed(printed: Result<(), Failure>) -> Result<(), Failure> {
+    match printed {
+        Err(failure) if failure.is_output_closed() => Ok(()),
+        printed => printed,
+    }
+}
+
+/// Prints warnings on standard error, for users who did not ask to see less.
+pub fn warnings(rendered: &str) {
+    if !is_quiet() {
+        terminal::painted_to_stderr(rendered, FINDINGS);
+    }
 }
 
 fn ended(written: std::io::Result<()>) -> Result<(), Failure> {

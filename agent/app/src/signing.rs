@@ -38,6 +38,13 @@ impl Signer {
     }
 }
 
+impl SigningArgs {
+    /// Whether the command line names keys.
+    pub fn signs(&self) -> bool {
+        !self.key.is_empty() || !self.kms_key.is_empty()
+    }
+}
+
 /// The keys that the command line names. All are looked up before anything is signed.
 ///
 /// # Errors

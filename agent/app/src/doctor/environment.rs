@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hostler_core::doctor::environment::{Variable, files_of_unit, missing, of_file, of_process, of_unit};
 use hostler_host::inspect;
 
+use super::in_time;
 use crate::control::client::Client;
 use crate::setup::Setup;
 
@@ -12,7 +13,7 @@ use crate::setup::Setup;
 pub const WHOSE: &str = "HOSTLER_DOCTOR_ENVIRONMENT";
 
 /// The variables that decide how the agent reaches AWS and that this process lacks, and whose they are: the running
-/// daemon's, or those of its unit. `None` where there are none, or where this process has them already.
+/// daemon's, or those of its unit where none answers. `None` where there are none, or where this process has them already.
 pub async fn of_agent(setup: &Setup) -> Option<(String, Vec<Variable>)> {
     if std::env::var_os(WHOSE).is_some() {
         return None;
@@ -27,7 +28,8 @@ pub async fn of_agent(setup: &Setup) -> Option<(String, Vec<Variable>)> {
 }
 
 async fn of_daemon(setup: &Setup) -> Option<(String, Vec<Variable>)> {
-    let pid = Client::connect(setup).await?.status().await.ok()?.daemon?.pid;
+    let mut client = Client::connect(setup).await?;
+    let pid = in_time(client.status()).await.ok()?.daemon?.pid;
     // Another user's process does not show it.
     let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     Some((format!("the daemon (pid {pid})"), of_process(&environ)))

@@ -1,7 +1,6 @@
 //! The checks of `push` and `release`: they refuse a bundle that every host would refuse.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -14,6 +13,7 @@ use hostler_host::archive::{self, ArchiveError, UnpackOptions, Unpacked};
 
 use crate::failure::Failure;
 use crate::failure::chain;
+use crate::output;
 use crate::setup::Setup;
 use crate::work::bundle::{BUNDLE, diagnose_bundle};
 
@@ -36,7 +36,7 @@ fn look(setup: &Setup, directory: &Path, adapted: &[Adapted], shown: &str) -> Re
     let warnings = in_plan.warnings.iter().map(|problem| problem.view(Severity::Warning, &found.name));
     let of_archive = lint_archive(BUNDLE, adapted);
     let diagnostics = of_archive.iter().chain(&found.diagnostics).map(View::from);
-    tell(&diagnose::render_all(diagnostics.chain(warnings), &found.text));
+    output::warnings(&diagnose::render_all(diagnostics.chain(warnings), &found.text));
     Ok(())
 }
 
@@ -52,7 +52,10 @@ pub fn packed(setup: &Setup, file: &File, shown: &str) -> Result<(), Failure> {
     match archive::detect(file).and_then(|kind| archive::unpack(file, kind, &target, &options)) {
         Ok(Unpacked { adapted, .. }) => look(setup, &target, &adapted, shown),
         Err(error @ ArchiveError::Host { .. }) => {
-            tell(&format!("warning: the bundle is published without a look at its appspec: {}\n", chain(&error)));
+            output::warnings(&format!(
+                "warning: the bundle is published without a look at its appspec: {}\n",
+                chain(&error)
+            ));
             Ok(())
         }
         Err(error) => Err(wrong(shown, &chain(&error))),
@@ -61,10 +64,4 @@ pub fn packed(setup: &Setup, file: &File, shown: &str) -> Result<(), Failure> {
 
 fn wrong(shown: &str, why: &str) -> Failure {
     Failure::say(ExitCode::Failed, format!("{shown} must not be deployed\n{why}"))
-}
-
-/// Prints on standard error. Standard output holds only the verb's answer, so that a script can read it.
-fn tell(text: &str) {
-    // If standard error is closed, no output is possible.
-    let _ = std::io::stderr().lock().write_all(hostler_core::text::printable(text).as_bytes());
 }

@@ -23,11 +23,8 @@ pub fn run(shared: &Shared, arguments: &DoctorArgs) -> Outcome {
             return Err(with_environment(&whose, variables));
         }
         let report = doctor::examine(shared, arguments.write).await?;
-        if shared.json {
-            output::json(&report)?;
-        } else {
-            output::painted(&text(&report), FINDINGS)?;
-        }
+        let printed = if shared.json { output::json(&report) } else { output::painted(&text(&report), FINDINGS) };
+        output::unless_closed(printed)?;
         Ok(if report.is_good() { ExitCode::Ok } else { ExitCode::Failed })
     })
 }

@@ -32,9 +32,8 @@ pub fn run(shared: &Shared, arguments: InitArgs) -> Outcome {
         files.push(StarterFile { path: "app/README.txt", text, executable: false });
     }
     refuse_existing(&directory, &files)?;
-    for file in &files {
-        make(&directory.join(file.path), file)?;
-    }
+    refuse_obstacles(&directory, &files)?;
+    make_all(&directory, &files)?;
     say(shared, &directory, &files)
 }
 
@@ -74,6 +73,35 @@ fn refuse_existing(directory: &Path, files: &[StarterFile]) -> Result<(), Failur
         .hint("`hostler init` overwrites nothing: move these files away, or name another directory"))
 }
 
+/// Nothing is made where a file lies in the place of a directory.
+fn refuse_obstacles(directory: &Path, files: &[StarterFile]) -> Result<(), Failure> {
+    let mut parents =
+        files.iter().filter_map(|file| Path::new(file.path).parent()).map(|parent| directory.join(parent));
+    let is_obstacle = |path: &PathBuf| path.symlink_metadata().is_ok() && !path.is_dir();
+    match parents.find(is_obstacle) {
+        None => Ok(()),
+        Some(path) => {
+            let message = format!("nothing was made, because {} is not a directory", path.display());
+            Err(Failure::say(ExitCode::Refused, message).hint("move it away, or name another directory"))
+        }
+    }
+}
+
+/// Makes the files, the appspec last: with it, the directory is a bundle. If one cannot be made, none stays.
+fn make_all(directory: &Path, files: &[StarterFile]) -> Result<(), Failure> {
+    let mut made = Vec::new();
+    for file in files.iter().rev() {
+        let path = directory.join(file.path);
+        if let Err(failure) = make(&path, file) {
+            // The first problem is the one to tell.
+            made.iter().for_each(|path| _ = fs::remove_file(path));
+            return Err(failure);
+        }
+        made.push(path);
+    }
+    Ok(())
+}
+
 fn make(path: &Path, file: &StarterFile) -> Result<(), Failure> {
     let made = || -> std::io::Result<()> {
         if let Some(parent) = path.parent() {
@@ -81,7 +109,7 @@ fn make(path: &Path, file: &StarterFile) -> Result<(), Failure> {
         }
         let mode = if file.executable { 0o777 } else { 0o666 };
         let mut target = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        target.write_all(file.text.as_bytes())
+        target.write_all(file.text.as_bytes()).inspect_err(|_| _ = fs::remove_file(path))
     };
     Ok(made().with_context(|| format!("cannot make {}", path.display()))?)
 }
@@ -103,4 +131,25 @@ fn say(shared: &Shared, directory: &Path, files: &[StarterFile]) -> Outcome {
     let next: String = next.iter().map(|(command, what)| format!("  {command:<width$}  {what}\n")).collect();
     output::text(&format!("{made}\nNext:\n{next}"))?;
     Ok(ExitCode::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_appspec_is_made_last_and_nothing_stays_where_a_file_cannot_be_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let of = |path| StarterFile { path, text: "text".to_owned(), executable: false };
+        let files = [of("appspec.yml"), of("hooks/stop.sh"), of("app/README.txt")];
+        // A script that another process made in between.
+        fs::create_dir(directory.path().join("hooks")).unwrap();
+        fs::write(directory.path().join("hooks/stop.sh"), "other").unwrap();
+        make_all(directory.path(), &files).unwrap_err();
+        let stays = |path: &str| directory.path().join(path).exists();
+        assert_eq!((stays("appspec.yml"), stays("app/README.txt"), stays("hooks/stop.sh")), (false, false, true));
+        fs::remove_file(directory.path().join("hooks/stop.sh")).unwrap();
+        make_all(directory.path(), &files).unwrap();
+        assert!(files.iter().all(|file| stays(file.path)));
+    }
 }

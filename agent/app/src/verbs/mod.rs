@@ -81,7 +81,7 @@ fn only_shows(verb: &Verb) -> bool {
     match verb {
         Verb::History(arguments) => !arguments.verify,
         Verb::Status(arguments) => !arguments.health,
-        Verb::Logs(_) | Verb::Completions(_) | Verb::Version => true,
+        Verb::Logs(_) | Verb::Revisions(_) | Verb::Releases(_) | Verb::Completions(_) | Verb::Version => true,
         _ => false,
     }
 }

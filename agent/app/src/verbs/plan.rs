@@ -91,11 +91,8 @@ pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
     let arguments = &PlanArgs { what, ..arguments.clone() };
     let directory = unpacked(&setup, &arguments.what, scratch.path())?;
     let document = examine(&setup, arguments, &ground, &policy, &directory)?;
-    if setup.json {
-        output::json(&document)?;
-    } else {
-        output::text(&text(&document))?;
-    }
+    let printed = if setup.json { output::json(&document) } else { output::text(&text(&document)) };
+    output::unless_closed(printed)?;
     Ok(if document.deployable { ExitCode::Ok } else { ExitCode::Failed })
 }
 

@@ -64,7 +64,9 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
                 return Err(Failure::say(ExitCode::VerificationFailed, message).hint("delete it and push again"));
             }
         }
-        let named = name(&store, &packed.digest, &arguments.naming, default.as_ref()).await?;
+        let named = name(&store, &packed.digest, &arguments.naming, default.as_ref()).await;
+        // The bundle is in the store, so its digest is printed also where the label fails.
+        let (named, unnamed) = named.map_or_else(|failure| (None, Some(failure)), |named| (named, None));
         let (label, message) = named.map(|named| (named.label, named.message)).unwrap_or_default();
         if setup.json {
             let document = serde_json::json!({
@@ -84,7 +86,10 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
             }
             output::text(&format!("{}\n", packed.digest))?;
         }
-        Ok(ExitCode::Ok)
+        match unnamed {
+            Some(failure) => Err(failure.during("the bundle is stored, and what it is called is not")),
+            None => Ok(ExitCode::Ok),
+        }
     })
 }
 

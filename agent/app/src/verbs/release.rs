@@ -134,6 +134,11 @@ async fn wanted(setup: &Setup, store: &AnyStore, text: &str, arguments: &Release
     let is_known = naming.no_label || (naming.label.is_some() && naming.message.is_some());
     let stored = if is_known { None } else { labels::find(store, &revision.content.sha256).await };
     let (label, message) = stored.map(|stored| (stored.label, stored.message)).unwrap_or_default();
+    let label = label.filter(|_| naming.label.is_none());
+    let message = message.filter(|_| naming.message.is_none());
+    if arguments.signing.signs() {
+        labels::say_taken(label.as_ref(), message.as_ref());
+    }
     revision.label = naming.label.clone().or(label);
     Ok(Wanted { revision, message: naming.message.clone().or(message), before: Before::Current })
 }

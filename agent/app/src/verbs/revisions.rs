@@ -34,7 +34,7 @@ pub fn run(shared: &Shared, arguments: &ListArgs) -> Outcome {
             let document = json!({ "version": 1, "store": store.name(), "revisions": revisions, "older": older });
             output::json(&document)?;
         } else {
-            output::text(&text(&store, &revisions, older))?;
+            output::text(&text(&store.name(), &revisions, older))?;
         }
         Ok(ExitCode::Ok)
     })
@@ -80,9 +80,10 @@ fn digest(key: &Key) -> Option<Sha256Digest> {
     key.as_str().rsplit('/').next()?.parse().ok()
 }
 
-fn text(store: &AnyStore, revisions: &[Shown], older: usize) -> String {
-    if revisions.is_empty() {
-        return format!("{} holds no bundle\n", store.name());
+/// `store` is its name.
+fn text(store: &str, revisions: &[Shown], older: usize) -> String {
+    if revisions.is_empty() && older == 0 {
+        return format!("{store} holds no bundle\n");
     }
     let mut text = String::new();
     let width = revisions.iter().map(|shown| shown.name().chars().count()).max().unwrap_or_default();
@@ -140,6 +141,12 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_empty_store_holds_no_bundle() {
+        assert_eq!(text("s3://b", &[], 0), "s3://b holds no bundle\n");
+        assert_eq!(text("s3://b", &[], 3), "and 3 older; -n COUNT shows more\n", "-n 0");
+    }
 
     #[test]
     fn sizes_are_short() {

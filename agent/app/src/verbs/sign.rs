@@ -4,11 +4,12 @@
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
 use hostler_core::machine::State;
-use hostler_core::release::Document;
+use hostler_core::release::{Document, Release, Revision};
 use hostler_core::store::{ETag, Store as _, proposal_key};
 
 use crate::cli::{Shared, SignArgs};
 use crate::failure::{Failure, Outcome};
+use crate::output;
 use crate::publication::{self, Publication};
 use crate::setup::Setup;
 use crate::signatures::channel_keys;
@@ -27,6 +28,7 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
         for _ in 0..ATTEMPTS {
             let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
             let (document, etag) = proposed(&setup, &store, &key, &arguments.revision).await?;
+            output::notice(&signed_words(&document.release));
             let mut envelope = document.envelope;
             signing::sign(&mut envelope, &signers).await?;
             let is = (document.release.key_policy, document.release.sequence);
@@ -81,6 +83,19 @@ async fn proposed(
         return Err(Failure::say(ExitCode::VerificationFailed, message).hint("sign only what you mean to run"));
     }
     Ok((document, etag))
+}
+
+/// The words of a proposal that the signer did not name and that hosts take from it as signed.
+fn signed_words(release: &Release) -> String {
+    let message =
+        release.message.as_ref().map_or_else(|| "none".to_owned(), |message| format!("{:?}", message.as_str()));
+    let previous = release.previous.as_ref().map_or_else(|| "none".to_owned(), Revision::name);
+    format!(
+        "this signs release {} of {}: {}; message: {message}; previous revision: {previous}",
+        release.sequence,
+        release.group_key(),
+        release.revision.name()
+    )
 }
 
 fn overtaken(sequence: u64, published: u64) -> Failure {

@@ -31,8 +31,8 @@ pub async fn released(setup: &Setup, store: &AnyStore, shared: &Shared) -> Resul
         return Ok(vec![(key, current)]);
     }
     let mut found = Vec::new();
-    for application in store.directories(None, MOST).await.map_err(stores::failure)? {
-        for directory in store.directories(Some(&application), MOST).await.map_err(stores::failure)? {
+    for application in directories(store, None).await? {
+        for directory in directories(store, Some(&application)).await? {
             let Some((key, current)) = of_directory(setup, store, &directory).await? else { continue };
             let is_named = shared.application.as_ref().is_none_or(|name| *name == key.application)
                 && shared.group.as_ref().is_none_or(|name| *name == key.group);
@@ -43,6 +43,28 @@ pub async fn released(setup: &Setup, store: &AnyStore, shared: &Shared) -> Resul
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
+}
+
+async fn directories(store: &AnyStore, below: Option<&Key>) -> Result<Vec<Key>, Failure> {
+    // One more shows that there are more.
+    let mut found = store.directories(below, MOST + 1).await.map_err(stores::failure)?;
+    let place = || below.map_or_else(|| store.name(), |key| store.location(key));
+    if let Some(warning) = shorten(&mut found, MOST, place) {
+        output::notice(&warning);
+    }
+    Ok(found)
+}
+
+/// Leaves the first so many, and says so if there are more.
+fn shorten(found: &mut Vec<Key>, most: usize, place: impl FnOnce() -> String) -> Option<String> {
+    if found.len() <= most {
+        return None;
+    }
+    found.truncate(most);
+    let place = place();
+    Some(format!(
+        "warning: only the first {most} directories of {place} are looked at (--application with --group names one)"
+    ))
 }
 
 /// The group of a directory, if the release there is of the group that the directory is named after.
@@ -64,4 +86,18 @@ async fn of_directory(
     let key = document.release.group_key();
     let trust = Ok(document.envelope.claimed());
     Ok((release_key(&key) == place).then_some((key, Current { document, etag, trust })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let mut found: Vec<Key> = ["a", "b", "c"].map(|name| name.parse().unwrap()).into();
+        assert_eq!(shorten(&mut found, 3, || unreachable!()), None);
+        let said = shorten(&mut found, 2, || "s3://b/st".to_owned()).unwrap();
+        assert!(said.starts_with("warning: only the first 2 directories of s3://b/st are looked at"), "{said}");
+        assert_eq!(found.iter().map(Key::as_str).collect::<Vec<_>>(), ["a", "b"]);
+    }
 }

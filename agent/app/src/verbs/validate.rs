@@ -81,11 +81,9 @@ pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
         + count(&report.diagnostics, Severity::Error);
     report.warnings = report.suspicious.len() + count(&report.diagnostics, Severity::Warning);
     report.valid = report.errors == 0 && !(arguments.deny_warnings && report.warnings > 0);
-    if setup.json {
-        output::json(&report)?;
-    } else {
-        output::painted(&text(&report, &arguments.path), FINDINGS)?;
-    }
+    let printed =
+        if setup.json { output::json(&report) } else { output::painted(&text(&report, &arguments.path), FINDINGS) };
+    output::unless_closed(printed)?;
     Ok(if report.valid { ExitCode::Ok } else { ExitCode::Failed })
 }
 

@@ -7,10 +7,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InvalidId, Sha256Digest};
-use crate::text::printable;
+use crate::text::{is_invisible, printable};
 
 macro_rules! one_line {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $most:literal, $length:literal) => {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $most:literal, $length:literal, $refused:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -26,7 +26,7 @@ macro_rules! one_line {
         impl FromStr for $name {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                let problem = match check(text) {
+                let problem = match check(text, $refused) {
                     Ok(()) if text.len() <= $most => return Ok(Self(text.to_owned())),
                     Ok(()) => $length,
                     Err(problem) => problem,
@@ -64,24 +64,32 @@ macro_rules! one_line {
     };
 }
 
-fn check(text: &str) -> Result<(), &'static str> {
+/// `is_refused` names characters that the text must not hold because they are not seen.
+fn check(text: &str, is_refused: fn(char) -> bool) -> Result<(), &'static str> {
     if text.is_empty() || text.trim() != text {
         return Err("must not be empty, nor begin or end with a space");
     }
     // Texts with line breaks are printable, and still no single line.
     if text.chars().any(char::is_control) || printable(text) != text {
-        return Err("must hold no control character, and no character that changes the direction of writing");
+        return Err(
+            "must be one line without control characters and without characters that change the direction of writing",
+        );
+    }
+    if text.chars().any(is_refused) {
+        return Err("must hold no invisible character");
     }
     Ok(())
 }
 
 one_line!(
-    /// The human name of a revision: a version, or the commit that it was built from. At most 64 bytes of one line.
-    Label, "label", 64, "must have at most 64 bytes"
+    /// The human name of a revision: a version, or the commit that it was built from. At most 64 bytes of one line, all of
+    /// them seen: two labels that look alike are the same.
+    Label, "label", 64, "must have at most 64 bytes", is_invisible
 );
 one_line!(
     /// Why a revision was pushed or released. At most 256 bytes of one line.
-    Message, "message", 256, "must have at most 256 bytes"
+    // Emoji hold characters that are not seen.
+    Message, "message", 256, "must have at most 256 bytes", |_| false
 );
 
 /// Most bytes of a [`RevisionLabel`] that are read. Prevents: an arbitrary object in memory.
@@ -136,10 +144,21 @@ mod tests {
             let written = serde_json::to_string(&label).unwrap();
             assert_eq!((label.as_str(), serde_json::from_str(&written).unwrap()), (good, label.clone()));
         }
-        for bad in ["", " 1", "1 ", "a\nb", "a\u{1b}[2Jb", "a\u{202e}b", &"x".repeat(65), &"ä".repeat(33)] {
+        let invisible = ["\u{200b}", "\u{200d}", "\u{feff}", "\u{ad}", "\u{fe0f}", "\u{3164}", "\u{e0061}", "\u{2060}"];
+        for bad in invisible {
+            let problem = format!("9.9.9{bad}9").parse::<Label>().unwrap_err().problem;
+            assert_eq!(problem, "must hold no invisible character", "{bad:?}");
+        }
+        let turned = ["a\u{202e}b", "a\u{61c}b", "a\u{2028}b", "a\u{2029}b"];
+        for bad in ["", " 1", "1 ", "a\nb", "a\u{1b}[2Jb", &"x".repeat(65), &"ä".repeat(33)].into_iter().chain(turned)
+        {
             assert!(bad.parse::<Label>().is_err(), "{bad:?} was accepted");
             assert!(serde_json::from_value::<Label>(bad.into()).is_err(), "{bad:?} was accepted");
         }
+        for bad in ["a\nb", "a\u{61c}b", "a\u{2028}b"] {
+            assert!(bad.parse::<Message>().is_err(), "{bad:?} was accepted");
+        }
+        assert!("♻\u{fe0f} refactor".parse::<Message>().is_ok());
         assert!("x".repeat(256).parse::<Message>().is_ok());
         let long = "x".repeat(100_000).parse::<Message>().unwrap_err().to_string();
         assert!(long.ends_with("must have at most 256 bytes") && long.len() < 400, "{long}");

@@ -16,10 +16,10 @@ fn escaped_char_bytes(c: char) -> usize {
     }
 }
 
-/// A text for a terminal or a log. Line breaks and tabs stay; other control characters, and those that change the
-/// direction of writing, are escaped as in Rust.
+/// A text for a terminal or a log. Line breaks and tabs stay; other control characters, Unicode's separators of lines and
+/// paragraphs, and characters that change the direction of writing, are escaped as in Rust.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || turns_the_writing(c));
+    let is_plain = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || ends_a_line(c) || turns_the_writing(c));
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
     }
@@ -31,7 +31,24 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 fn turns_the_writing(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The separators of lines and of paragraphs. (Control characters that end a line are not among them.)
+fn ends_a_line(c: char) -> bool {
+    matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Whether a character is shown as nothing, or formats what is around it: Unicode's Default_Ignorable_Code_Point and the
+/// general category Cf (DerivedCoreProperties.txt and UnicodeData.txt of Unicode 16).
+pub fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+        | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// A number with its noun: `1 error`, `2 errors`.
@@ -131,8 +148,9 @@ mod tests {
     fn nothing_that_is_shown_acts_on_the_terminal() {
         let plain = "größer 値 🎉\n\tsecond line";
         assert!(matches!(printable(plain), Cow::Borrowed(same) if same == plain));
-        let cleared = "a\u{1b}[2J\u{7}\r\u{9b}1m\u{7f}\0b\u{202e}c";
-        assert_eq!(printable(cleared), "a\\u{1b}[2J\\u{7}\\r\\u{9b}1m\\u{7f}\\u{0}b\\u{202e}c");
+        let cleared = "a\u{1b}[2J\u{7}\r\u{9b}1m\u{7f}\0b\u{202e}c\u{61c}\u{2028}\u{2029}";
+        let shown = "a\\u{1b}[2J\\u{7}\\r\\u{9b}1m\\u{7f}\\u{0}b\\u{202e}c\\u{61c}\\u{2028}\\u{2029}";
+        assert_eq!(printable(cleared), shown);
     }
 
     #[test]

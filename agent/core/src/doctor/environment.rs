@@ -54,11 +54,28 @@ fn reaches_aws(name: &str) -> bool {
     name.starts_with("AWS_") || name.starts_with("SSL_CERT_") || proxies.contains(&name.to_lowercase().as_str())
 }
 
-/// The agent's variables that the caller lacks. None where the caller has variables of AWS: then the question is about
-/// those.
+/// Whether a variable says whose credentials are used: with one, a caller asks about its own. Others, such as AWS_REGION
+/// and AWS_PAGER, are often set for every user of a host.
+fn names_credentials(name: &str) -> bool {
+    let names = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_CONFIG_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_ROLE_ARN",
+    ];
+    names.contains(&name) || name.starts_with("AWS_CONTAINER_")
+}
+
+/// The agent's variables that the caller lacks. None where the caller has credentials or a profile of its own: then the
+/// question is about those.
 pub fn missing<'n>(own: impl IntoIterator<Item = &'n str>, agents: Vec<Variable>) -> Vec<Variable> {
     let own: Vec<&str> = own.into_iter().collect();
-    if own.iter().any(|name| name.starts_with("AWS_")) {
+    if own.iter().any(|name| names_credentials(name)) {
         return Vec::new();
     }
     agents.into_iter().filter(|(name, _)| reaches_aws(name) && !own.contains(&name.as_str())).collect()
@@ -98,6 +115,13 @@ mod tests {
             named(&missing(["PATH", "NO_PROXY"], agents())),
             [("AWS_REGION", "eu-west-1"), ("https_proxy", "http://p")]
         );
-        assert_eq!(missing(["AWS_PROFILE"], agents()), []);
+        for own in
+            ["AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]
+        {
+            assert_eq!(missing([own], agents()), [], "{own}");
+        }
+        let agents = of_process(b"AWS_ACCESS_KEY_ID=a\0AWS_SECRET_ACCESS_KEY=b\0AWS_REGION=eu-west-1");
+        let filled = missing(["AWS_PAGER", "AWS_REGION"], agents);
+        assert_eq!(named(&filled), [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]);
     }
 }

@@ -13,7 +13,7 @@ use crate::output;
 /// Completes the flags. `there` is what lies in the bundle's directory, `asks` whether a user answers.
 ///
 /// # Errors
-/// A usage failure where nothing says which part of the bundle is installed.
+/// A usage failure where nothing says which part of the bundle is installed; a failure if the user ends the input.
 pub fn complete(arguments: InitArgs, name: &str, there: &[String], asks: bool) -> Result<Starter, Failure> {
     let mut ask = Asker { asks, input: std::io::stdin().lock() };
     let source = match (arguments.source, there) {
@@ -63,7 +63,12 @@ impl<R: BufRead> Asker<R> {
         let shown = if usual.is_empty() { String::new() } else { format!(" [{usual}]") };
         output::text(&format!("{question}{shown} "))?;
         let mut line = String::new();
-        self.input.read_line(&mut line)?;
+        if self.input.read_line(&mut line)? == 0 {
+            return Err(Failure::say(
+                ExitCode::Failed,
+                "nothing was made, because the input ended before the last answer",
+            ));
+        }
         let answer = line.trim();
         Ok(if answer.is_empty() { usual } else { answer }.to_owned())
     }
@@ -108,6 +113,7 @@ mod tests {
         assert_eq!(ask.optional(None, "?").unwrap(), None);
         assert_eq!(ask.optional(None, "?").unwrap().as_deref(), Some("web"));
         assert_eq!(ask.optional(Some("given".to_owned()), "?").unwrap().as_deref(), Some("given"));
-        assert_eq!(ask.answer("?", "usual").unwrap(), "usual", "the input has ended");
+        let ended = ask.answer("?", "usual").unwrap_err();
+        assert!(ended.one_line().contains("the input ended"), "{}", ended.one_line());
     }
 }

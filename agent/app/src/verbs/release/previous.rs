@@ -61,7 +61,13 @@ pub async fn find(
         (None, true) => None,
         (None, false) => match revision.label {
             Some(label) => Some(label),
-            None => labels::find(store, &revision.content.sha256).await.and_then(|stored| stored.label),
+            None => {
+                let label = labels::find(store, &revision.content.sha256).await.and_then(|stored| stored.label);
+                if arguments.signing.signs() {
+                    labels::say_taken(label.as_ref(), None);
+                }
+                label
+            }
         },
     };
     let is_of_it = |of: &Release| of.revision.content.sha256 == revision.content.sha256;
