@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use hostler_host::ledger;
+use hostler_host::{clock, ledger};
 
 use super::which::{Known, known};
 use crate::failure::Failure;
@@ -30,7 +30,7 @@ impl Watch {
     pub async fn look(&mut self, setup: &Setup) -> Result<&[Known], Failure> {
         let written = ledger::written(setup.layout.state());
         if written.is_none() || written != self.written {
-            let is_sure = |at: &SystemTime| at.elapsed().is_ok_and(|age| age > COARSE);
+            let is_sure = |at: &SystemTime| clock::system_time().duration_since(*at).is_ok_and(|age| age > COARSE);
             let written = written.filter(is_sure);
             self.all = known(setup).await?;
             self.written = written;
@@ -62,7 +62,7 @@ mod tests {
         drop(LockedState::take(&setup).unwrap());
         let path = setup.layout.state().join("ledger");
         let written = |at| fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
-        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        let long_ago = clock::system_time() - Duration::from_secs(3600);
         let mut watch = Watch::default();
         written(long_ago);
         assert!(watch.look(&setup).await.unwrap().is_empty());
@@ -81,7 +81,7 @@ mod tests {
         let path = setup.layout.state().join("ledger");
         let mut watch = Watch::default();
         // As if the clock were set back meanwhile, which makes a time even less sure.
-        let later = SystemTime::now() + Duration::from_secs(3600);
+        let later = clock::system_time() + Duration::from_secs(3600);
         fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
         assert!(watch.look(&setup).await.is_ok());
         fs::write(&path, "no ledger").unwrap();
