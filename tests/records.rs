@@ -14,8 +14,10 @@ fn records(host: &Host, daemon: &Running) -> String {
     let directory = host.path("").display().to_string();
     let directory = directory.trim_end_matches('/');
     let text = daemon.err();
+    // The host's report may meet the moment in which the store is away, or not.
+    let lines = text.lines().filter(|line| !line.contains("this host's report is not written"));
     // A record about a file shows the line of the file below it.
-    let records = text.lines().map(|line| match line.starts_with("20") {
+    let records = lines.map(|line| match line.starts_with("20") {
         true => masked(line, directory),
         false => line.replace(directory, "HOST"),
     });

@@ -199,6 +199,7 @@ fn every_exit_code() {
     host.run_once().with_code(1);
     // 3: by hand, and the channel is held.
     host.write("good/hooks/after.sh", SCRIPT);
+    host.write("good/site/index.html", "the next\n");
     host.release_revision(&host.push("good"));
     host.run_once().with_code(0);
     host.hostler_for_group(&["rollback"]).with_code(0);
