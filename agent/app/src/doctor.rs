@@ -15,6 +15,7 @@ use hostler_aws::fault::Fault;
 use hostler_core::codes::ExitCode;
 use hostler_core::doctor::{Code, DOCTOR_VERSION, Finding, Report};
 use hostler_core::status::{Status, problems};
+use hostler_core::text::counted;
 use hostler_host::clock;
 
 use crate::cli::Shared;
@@ -36,8 +37,7 @@ pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
             let groups = setup.settings.groups.len();
             let configured = match groups {
                 0 => Finding::info(Code::Configuration, "no groups are configured: deployments are only done by hand"),
-                1 => Finding::ok(Code::Configuration, "understood; 1 group"),
-                _ => Finding::ok(Code::Configuration, format!("understood; {groups} groups")),
+                _ => Finding::ok(Code::Configuration, format!("understood; {}", counted(groups, "group"))),
             };
             findings.push(configured);
             setup

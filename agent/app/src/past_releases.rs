@@ -1,8 +1,9 @@
 //! The releases that were in a group's channel before the one of now. A publisher keeps the release that it replaces.
 
 use hostler_core::ids::GroupKey;
-use hostler_core::release::Document;
+use hostler_core::release::{self, Document, Release, SigningPolicy};
 use hostler_core::store::{Key, PastRelease, Store, past_releases_key};
+use hostler_host::signature;
 
 use crate::failure::Failure;
 use crate::output;
@@ -12,6 +13,9 @@ use crate::stores;
 
 /// The most names that are listed.
 const MOST: usize = 100_000;
+
+/// The most documents that are read in search of one.
+const MOST_READ: usize = 100;
 
 /// The keys of a group's earlier releases, newest first.
 ///
@@ -39,6 +43,27 @@ pub async fn read(setup: &Setup, store: &impl Store, group: &GroupKey, key: &Key
         Err(failure) => failure.one_line(),
     };
     output::notice(&format!("warning: {why}"));
+    Ok(None)
+}
+
+/// The newest one that hosts with these keys would follow and that `is_wanted`.
+///
+/// # Errors
+/// The store's error.
+pub async fn newest(
+    setup: &Setup,
+    store: &impl Store,
+    group: &GroupKey,
+    policy: Option<&SigningPolicy>,
+    is_wanted: impl Fn(&Release) -> bool,
+) -> Result<Option<Release>, Failure> {
+    for key in keys(store, group).await?.into_iter().take(MOST_READ) {
+        let Some(document) = read(setup, store, group, &key).await? else { continue };
+        let is_followed = release::verify(policy, &document.envelope, &signature::verify).is_ok();
+        if is_followed && is_wanted(&document.release) {
+            return Ok(Some(document.release));
+        }
+    }
     Ok(None)
 }
 

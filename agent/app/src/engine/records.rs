@@ -42,8 +42,7 @@ pub fn note(progress: &Progress, state: &State) {
             log::warn!(hostler_event = "deployment-warning", deployment; "{whose}: {message}");
         }
         Progress::Finished { outcome, failure: None, milliseconds, .. } => {
-            let what = find(state, progress.deployment())
-                .map_or("deployment", |(_, found)| found.request.purpose.named().noun());
+            let what = noun(state, progress.deployment());
             let took = seconds(*milliseconds);
             log::info!(hostler_event = "deployment-ended", deployment, outcome:?, milliseconds = *milliseconds; "{whose}: {what} succeeded after {took}");
             if let Some((group, failed)) = rolled_back(state, progress.deployment()) {
@@ -59,7 +58,7 @@ pub fn note(progress: &Progress, state: &State) {
 
 fn failed(state: &State, id: &DeploymentId, failure: &Failure, rollback: Option<&DeploymentId>, milliseconds: u64) {
     let (deployment, whose, event) = (id.as_str(), whose(state, id), failure.event);
-    let what = find(state, id).map_or("deployment", |(_, found)| found.request.purpose.named().noun());
+    let what = noun(state, id);
     let (took, message) = (seconds(milliseconds), &failure.message);
     let next = rollback.map_or_else(String::new, |next| format!("; {next} returns to the last good revision"));
     operator_event!(Error, OperatorEvent::DeploymentFailed, deployment = deployment, event = event;
@@ -109,6 +108,11 @@ fn why(state: &State, id: &DeploymentId, event: LifecycleEvent, status: StepStat
     let Some((_, deployment)) = find(state, id) else { return String::new() };
     let failure = deployment.failure.as_ref().filter(|failure| status == StepStatus::Failed && failure.event == event);
     failure.map_or_else(String::new, |failure| format!(": {}", failure.message))
+}
+
+/// What a deployment is for, in a word.
+fn noun(state: &State, id: &DeploymentId) -> &'static str {
+    find(state, id).map_or("deployment", |(_, found)| found.request.purpose.named().noun())
 }
 
 /// A deployment and its group: `d-JBFNFB8MS of web/production`.

@@ -18,6 +18,7 @@ use crate::cli::{FileExists, ReleaseArgs, Shared};
 use crate::failure::{Failure, Outcome};
 use crate::labels;
 use crate::output;
+use crate::past_releases;
 use crate::publication::{self, Current, Publication};
 use crate::setup::Setup;
 use crate::signatures::channel_keys;
@@ -176,7 +177,7 @@ fn warn(warning: &dyn Display) {
 
 /// The newest release that the store keeps. A publisher who may not list them goes on without.
 async fn kept(setup: &Setup, store: &AnyStore, key: &GroupKey, policy: Option<&SigningPolicy>) -> Option<Release> {
-    match previous::newest(setup, store, key, policy, |_| true).await {
+    match past_releases::newest(setup, store, key, policy, |_| true).await {
         Ok(found) => found,
         Err(failure) => {
             warn(&format!("the releases that the store keeps were not looked at: {}", failure.one_line()));

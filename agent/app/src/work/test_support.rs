@@ -19,6 +19,7 @@ use hostler_host::layout::DeploymentPaths;
 use tokio::sync::Notify;
 
 use crate::cli::Shared;
+use crate::engine::doubles::revision;
 use crate::engine::{Engine, Handle, Identity};
 use crate::failure::fail;
 use crate::health::HealthWatch;
@@ -241,13 +242,7 @@ impl Host {
             purpose: Purpose::ByHand,
             asked_by: "test".to_owned(),
             source: Source::Path { path: "/the/double/does/not/read/it".into() },
-            revision: Revision {
-                location: "test".to_owned(),
-                digest: None,
-                size: None,
-                bundle_type: None,
-                label: None,
-            },
+            revision: revision(),
             trust: Default::default(),
             policy: Policy { cleanup: true, ..Policy::default() },
         };

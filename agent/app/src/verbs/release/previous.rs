@@ -2,9 +2,8 @@
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
-use hostler_core::release::{self, Release, Revision, RevisionSource, SigningPolicy};
+use hostler_core::release::{Release, Revision, RevisionSource, SigningPolicy};
 use hostler_core::store::{Location, S3Location, Store as _};
-use hostler_host::signature;
 
 use super::{Before, Wanted};
 use crate::cli::ReleaseArgs;
@@ -15,9 +14,6 @@ use crate::past_releases;
 use crate::publication::Current;
 use crate::setup::{Setup, existing};
 use crate::stores::{self, AnyObject, AnyStore};
-
-/// The most earlier releases that are read.
-const MOST_READ: usize = 100;
 
 /// The revision that was released before the current one and is another one. Its bundle is there.
 ///
@@ -46,7 +42,7 @@ pub async fn find(
         // Publishers of earlier versions named the revision itself when they released it again.
         None if release.previous.is_some() => {
             let is_other = |of: &Release| of.revision.content.sha256 != release.revision.content.sha256;
-            newest(setup, store, group, policy, is_other).await?.map(|of| of.revision)
+            past_releases::newest(setup, store, group, policy, is_other).await?.map(|of| of.revision)
         }
         None => None,
     };
@@ -71,7 +67,7 @@ pub async fn find(
         },
     };
     let is_of_it = |of: &Release| of.revision.content.sha256 == revision.content.sha256;
-    let before = match newest(setup, store, group, policy, is_of_it).await? {
+    let before = match past_releases::newest(setup, store, group, policy, is_of_it).await? {
         Some(of) => Before::Known(of.before(&revision)),
         // The revision that is left must not count as the one before: a second `--previous` would lead forward to it.
         None => {
@@ -89,27 +85,6 @@ pub async fn find(
 fn none(message: String) -> Failure {
     Failure::say(ExitCode::NotFound, message)
         .hint("name the revision that the hosts shall run: `hostler revisions` lists those of the store")
-}
-
-/// The newest of the kept releases that hosts with these keys would follow and that `is_wanted`.
-///
-/// # Errors
-/// The store's error.
-pub async fn newest(
-    setup: &Setup,
-    store: &AnyStore,
-    group: &GroupKey,
-    policy: Option<&SigningPolicy>,
-    is_wanted: impl Fn(&Release) -> bool,
-) -> Result<Option<Release>, Failure> {
-    for key in past_releases::keys(store, group).await?.into_iter().take(MOST_READ) {
-        let Some(document) = past_releases::read(setup, store, group, &key).await? else { continue };
-        let is_followed = release::verify(policy, &document.envelope, &signature::verify).is_ok();
-        if is_followed && is_wanted(&document.release) {
-            return Ok(Some(document.release));
-        }
-    }
-    Ok(None)
 }
 
 /// Refuses a revision whose bundle is gone. A web server is not asked: its answer costs the whole download.

@@ -114,11 +114,12 @@ fn usable_but_for(
 
 #[cfg(test)]
 mod tests {
-    use hostler_core::machine::state::{Policy, Revision};
+    use hostler_core::machine::state::Policy;
     use hostler_core::release::Highest;
     use hostler_host::archive;
 
     use super::*;
+    use crate::engine::doubles::revision;
 
     #[test]
     fn a_misspelt_name_is_refused_but_where_the_service_commands_and_where_it_was_accepted() {
@@ -131,13 +132,7 @@ mod tests {
                 purpose,
                 asked_by: "test".to_owned(),
                 source,
-                revision: Revision {
-                    location: "test".to_owned(),
-                    digest: None,
-                    size: None,
-                    bundle_type: None,
-                    label: None,
-                },
+                revision: revision(),
                 trust: Default::default(),
                 policy: Policy::default(),
             };
