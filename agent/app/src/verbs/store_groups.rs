@@ -31,6 +31,7 @@ pub async fn released(setup: &Setup, store: &AnyStore, shared: &Shared) -> Resul
         return Ok(vec![(key, current)]);
     }
     let mut found = Vec::new();
+    let mut others = Vec::new();
     for application in directories(store, None).await? {
         for directory in directories(store, Some(&application)).await? {
             let Some((key, current)) = of_directory(setup, store, &directory).await? else { continue };
@@ -38,11 +39,26 @@ pub async fn released(setup: &Setup, store: &AnyStore, shared: &Shared) -> Resul
                 && shared.group.as_ref().is_none_or(|name| *name == key.group);
             if is_named {
                 found.push((key, current));
+            } else {
+                others.push(key.to_string());
             }
         }
     }
+    if found.is_empty() && !others.is_empty() {
+        others.sort();
+        return Err(none_of_that_name(store, shared, &others));
+    }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
+}
+
+/// The store holds releases, and none of the named application or group.
+fn none_of_that_name(store: &AnyStore, shared: &Shared, others: &[String]) -> Failure {
+    let application = shared.application.as_ref().map(|name| format!("an application {name}"));
+    let group = shared.group.as_ref().map(|name| format!("a group {name}"));
+    let named = application.or(group).unwrap_or_default();
+    let message = format!("{} holds no release of {named}; it has releases of {}", store.name(), others.join(", "));
+    Failure::say(ExitCode::NotFound, message)
 }
 
 async fn directories(store: &AnyStore, below: Option<&Key>) -> Result<Vec<Key>, Failure> {
