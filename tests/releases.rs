@@ -115,6 +115,8 @@ pub fn the_bundles(publisher: &Publisher) {
     publisher.release(&[&first]).with_code(0);
     let other = ["release", &publisher.store, &first, "--application", "shop", "--group", "other"];
     publisher.run(&other).with_code(0);
+    let unknown = ["releases", &publisher.store, "--group", "nosuch"];
+    publisher.run(&unknown).with_code(5).saying(&["no release of a group nosuch", "shop/other, shop/web"]);
     let shown = publisher.list("revisions", &[]);
     let of = |revision: &str| {
         let found = shown["revisions"].as_array().unwrap().iter().find(|shown| shown["revision"] == revision);
