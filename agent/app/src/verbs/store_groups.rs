@@ -14,12 +14,26 @@ use crate::stores::{self, AnyStore};
 /// The most applications of a store, and the most groups of an application, that are looked at.
 const MOST: usize = 1000;
 
+/// What becomes of a name of an application or group alone that no release has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// An error: the command asks for releases.
+    Refused,
+    /// No group: the command asks for bundles, and shows releases beside them.
+    Empty,
+}
+
 /// The groups that the command line names, or all of the store, each with the release in its channel. Signatures are
 /// not judged: each group may have other keys.
 ///
 /// # Errors
 /// The store's error; not found if a named group has no release.
-pub async fn released(setup: &Setup, store: &AnyStore, shared: &Shared) -> Result<Vec<(GroupKey, Current)>, Failure> {
+pub async fn released(
+    setup: &Setup,
+    store: &AnyStore,
+    shared: &Shared,
+    unknown: Unknown,
+) -> Result<Vec<(GroupKey, Current)>, Failure> {
     if let (Some(application), Some(group)) = (&shared.application, &shared.group) {
         let key = GroupKey::new(application.clone(), group.clone());
         let Some(current) = publication::current(setup, store, &key, None).await? else {
@@ -44,7 +58,7 @@ pub async fn released(setup: &Setup, store: &AnyStore, shared: &Shared) -> Resul
             }
         }
     }
-    if found.is_empty() && !others.is_empty() {
+    if found.is_empty() && !others.is_empty() && unknown == Unknown::Refused {
         others.sort();
         return Err(none_of_that_name(store, shared, &others));
     }
