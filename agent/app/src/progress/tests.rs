@@ -43,7 +43,7 @@ fn a_failed_deployment_says_which_revision_is_installed_and_why_no_rollback_foll
             ApplicationStart,
             NoRollback::TurnedOff,
             old,
-            "no rollback follows: rollbacks are turned off. The host stays as it is: 1.4.2 (4d8271e2) is installed",
+            "no rollback follows: none is set up for this failure. The host stays as it is: 1.4.2 (4d8271e2) is installed",
         ),
     ] {
         let text = line(&finished(Some(event), Some(why), installed), false);

@@ -55,7 +55,7 @@ impl NoRollback {
     pub fn because(self) -> &'static str {
         match self {
             Self::NothingTouched => "nothing was touched",
-            Self::TurnedOff => "rollbacks are turned off",
+            Self::TurnedOff => "none is set up for this failure",
             Self::NoGoodRevision => "no revision has succeeded on this host yet",
             Self::FailedBefore => "the deployment before it failed too",
             Self::NoNewRevision => "it brought no new revision",
