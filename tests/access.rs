@@ -274,6 +274,8 @@ fn a_user_who_may_not_read_the_state_is_told_who_may() {
     for verb in ["logs", "history", "status"] {
         as_other(&[verb]).with_code(1).saying(&["Permission denied", "use sudo", "members of the group hostler"]);
     }
+    let why = "members of the group hostler use sudo, too";
+    as_other(&["plan", bundle.to_str().unwrap()]).with_code(1).saying(&["Permission denied", "journals", why]);
     let report = as_other(&["doctor", "--json"]).json();
     let findings = report["findings"].as_array().unwrap().clone();
     let found = findings.into_iter().find(|finding| finding["code"] == "ledger").unwrap();

@@ -79,7 +79,7 @@ fn status_shows_the_channels_release_and_groups_without_a_deployment() {
     host.deploy(&Bundle::new(&host, "v2").app().write(), &[]).with_code(0);
     host.ok(&["status"]).saying(&["released:  1 in its channel; what is installed was deployed by hand"]);
     host.ok(&["rollback"]);
-    host.ok(&["status"]).saying(&["released:  1 in its channel; what is installed was deployed by a rollback"]);
+    assert!(!host.ok(&["status"]).out.contains("released:"), "the rollback brought the release's revision back");
     daemon.signal(nix::sys::signal::Signal::SIGTERM);
     daemon.end();
 
@@ -172,4 +172,23 @@ fn failures_do_not_use_up_the_revisions_to_return_to() {
     assert_eq!(earlier(), before);
     host.ok(&["rollback", "--to", &before[1]]);
     assert_eq!(host.version(), "v1");
+}
+
+#[test]
+fn a_failure_says_what_is_installed_and_quietly_also_how_the_rollback_ended() {
+    let host = Host::new();
+    let bad = |name: &str| Bundle::new(&host, name).app().hook("AfterInstall", "exit 7").write();
+    let first = bad("first");
+    let there = format!("{} is installed", first.display());
+    host.deploy(&first, &[]).with_code(1).saying(&["no rollback follows: no revision has succeeded", &there]);
+    let good = Bundle::new(&host, "good").app().write();
+    host.deploy(&good, &[]).with_code(0);
+    let unfit =
+        host.write("unfit/appspec.yml", "version: 0.0\nos: linux\nfiles:\n  - {source: absent, destination: /srv}\n");
+    let as_before = format!("nothing was touched: {} is installed as before", good.display());
+    host.deploy(unfit.parent().unwrap(), &[]).with_code(1).saying(&[&as_before]);
+    let quiet = host.deploy(&bad("second"), &["-q"]).with_code(1);
+    assert_eq!(quiet.out, "");
+    let again = format!(" succeeded\n{} is installed again\n", good.display());
+    quiet.saying(&["failed in AfterInstall: ", "returning to the last good revision (d-", &again]);
 }

@@ -145,7 +145,8 @@ fn a_second_daemon_does_not_start() {
     host.run(&["run", "--once"]).with_code(4).saying(&["follows the channels already", &pid]);
     host.run(&["run", "--recover"]).with_code(4).saying(&["the agent is at work"]);
     daemon.kill();
-    host.ok(&["run", "--once"]);
+    // The state is free again; without a group there is nothing to do, and a cron job notices.
+    host.run(&["run", "--once"]).with_code(2).saying(&["no deployment group is configured", "--channel"]);
 }
 
 #[test]

@@ -115,6 +115,8 @@ pub fn the_bundles(publisher: &Publisher) {
     publisher.release(&[&first]).with_code(0);
     let other = ["release", &publisher.store, &first, "--application", "shop", "--group", "other"];
     publisher.run(&other).with_code(0);
+    let unknown = ["releases", &publisher.store, "--group", "nosuch"];
+    publisher.run(&unknown).with_code(5).saying(&["no release of a group nosuch", "shop/other, shop/web"]);
     let shown = publisher.list("revisions", &[]);
     let of = |revision: &str| {
         let found = shown["revisions"].as_array().unwrap().iter().find(|shown| shown["revision"] == revision);
@@ -132,7 +134,9 @@ pub fn the_bundles(publisher: &Publisher) {
         .saying(&["1.0 (", "release 1 of shop/other, release 1 of shop/web"]);
     publisher.run(&["revisions", &publisher.store, "-n", "1"]).saying(&["and 1 older"]);
     let groups = |more: &[&str]| publisher.list("releases", more)["groups"].as_array().unwrap().len();
-    assert_eq!((groups(&[]), groups(&["--group", "web"]), groups(&["--application", "none"])), (2, 1, 0));
+    assert_eq!((groups(&[]), groups(&["--group", "web"])), (2, 1));
+    let unknown = ["releases", &publisher.store, "--application", "none"];
+    publisher.run(&unknown).with_code(5).saying(&["no release of an application none"]);
 }
 
 #[test]

@@ -61,6 +61,11 @@ impl Found {
         Self(active.map(|(group, deployment)| (group.key.clone(), deployment.id.clone())).collect())
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Keeps those of one group.
     pub fn of_group(mut self, key: &GroupKey) -> Self {
         self.0.retain(|(group, _)| group == key);

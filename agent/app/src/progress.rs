@@ -9,12 +9,14 @@ use hostler_core::hook::output::shown_entry;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::event::FailureKind;
 use hostler_core::machine::state::{Failure as DeploymentFailure, Outcome, StepStatus};
-use hostler_core::machine::{Moment, Progress};
+use hostler_core::machine::{Moment, NoRollback, Progress};
+
+use tokio::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::log_output::deployments_are_not_shown;
 use crate::output;
-use crate::terminal::{BAD, CAUTION, GOOD, LiveLine, Paint, REFRESH, is_quiet, stdout_waits};
+use crate::terminal::{self, BAD, CAUTION, GOOD, LiveLine, Paint, REFRESH, is_quiet, stdout_waits};
 
 /// Shows a deployment, and the rollback that follows it, to the caller who waits for its end.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Printer {
     /// The line of the event that runs, on a terminal, and what goes on in it.
     live: Option<LiveLine>,
     moment: Moment,
+    /// The event that runs, where no line is rewritten.
+    running: Option<Running>,
     /// Lines that standard output did not take yet, such as a terminal that its user stopped (^S): the deployment goes
     /// on in this thread, and must not wait for it. They are few: some for each event.
     held: Vec<Held>,
@@ -31,13 +35,55 @@ pub struct Printer {
     code: Option<ExitCode>,
 }
 
+/// After how long without a line an event is said to go on; then each time after as long as it has run.
+const FIRST_LINE: Duration = Duration::from_secs(15);
+
+/// An event that runs, for output that is no terminal: a log of a build job should not stand still for minutes.
+#[derive(Debug)]
+struct Running {
+    event: LifecycleEvent,
+    began: Instant,
+    /// When the next line is due.
+    due: Instant,
+}
+
+impl Running {
+    fn new(event: LifecycleEvent) -> Self {
+        let began = Instant::now();
+        Self { event, began, due: began + FIRST_LINE }
+    }
+
+    /// The line that is due, if one is. The next one is due when the event has run twice as long.
+    fn line(&mut self, moment: &Moment) -> Option<String> {
+        let (now, lasts) = (Instant::now(), self.began.elapsed());
+        if now < self.due {
+            return None;
+        }
+        self.due = now + lasts;
+        let what = match (&moment.script, self.event) {
+            (Some(script), _) => format!("  {script}"),
+            (None, LifecycleEvent::ValidateService) => "  waits for its scripts and health checks".to_owned(),
+            (None, _) => String::new(),
+        };
+        Some(format!("  {:<20} {:<9} {:>6} s{what}\n", self.event.name(), "goes on", lasts.as_secs()))
+    }
+}
+
 /// A line, and how it is painted.
 type Held = (String, &'static [Paint<'static>]);
 
 impl Printer {
     /// A printer for one deployment.
     pub fn new(json: bool, deployment: DeploymentId) -> Self {
-        Self { json, live: None, moment: Moment::default(), held: Vec::new(), waiting: deployment, code: None }
+        Self {
+            json,
+            live: None,
+            moment: Moment::default(),
+            running: None,
+            held: Vec::new(),
+            waiting: deployment,
+            code: None,
+        }
     }
 
     /// The deployment that is shown.
@@ -52,16 +98,22 @@ impl Printer {
 
     /// Waits until the line of the event that runs is to be written again; forever without such a line.
     pub async fn refresh_due(&self) {
-        match self.live {
-            Some(_) => tokio::time::sleep(REFRESH).await,
-            None => std::future::pending().await,
+        match (&self.live, &self.running) {
+            (Some(_), _) => tokio::time::sleep(REFRESH).await,
+            (None, Some(running)) => tokio::time::sleep_until(running.due).await,
+            (None, None) => std::future::pending().await,
         }
     }
 
-    /// Writes the line of the event that runs again.
+    /// Writes the line of the event that runs again, or one more where lines are not rewritten.
     pub fn refresh(&mut self) {
         if let Some(live) = &mut self.live {
-            live.show(&self.moment);
+            return live.show(&self.moment);
+        }
+        let line = self.running.as_mut().and_then(|running| running.line(&self.moment));
+        if let Some(line) = line.filter(|_| self.held.is_empty() && !stdout_waits()) {
+            // The line of the event's end meets the same error, and reports it.
+            let _ = output::painted(&line, &[]);
         }
     }
 
@@ -95,18 +147,20 @@ impl Printer {
         match progress {
             _ if self.json => output::json(progress),
             _ if is_quiet() => {
-                print_failure(progress);
+                print_failure(progress, self.code.is_some());
                 Ok(())
             }
             Progress::EventStarted { event, .. } => {
                 self.moment = Moment::default();
+                self.running = Some(Running::new(*event));
                 if self.held.is_empty() && !stdout_waits() {
                     self.live = LiveLine::on_stdout(&format!("  {:<20} ", event.name()));
                 }
                 Ok(())
             }
             _ => {
-                self.held.push((line(progress), paints(progress)));
+                self.running = self.running.take().filter(|_| matches!(progress, Progress::Warning { .. }));
+                self.held.push((line(progress, self.code.is_some()), paints(progress)));
                 if stdout_waits() { Ok(()) } else { print_held(self.live.take(), std::mem::take(&mut self.held)) }
             }
         }
@@ -135,16 +189,24 @@ fn print_held(live: Option<LiveLine>, held: Vec<Held>) -> Result<(), Failure> {
     held.into_iter().try_for_each(|(line, paints)| output::painted(&line, paints))
 }
 
-/// What is printed of a deployment for a user who wants only errors.
-fn print_failure(progress: &Progress) {
-    let failure = match progress {
+/// What is printed of a deployment for a user who wants only errors. `follows` says that it is the rollback after a failure.
+fn print_failure(progress: &Progress, follows: bool) {
+    let (failure, end) = match progress {
         Progress::Finished { deployment, failure: Some(failure), .. } => {
-            format!("{deployment} failed in {}: {}", failure.event, failure.message)
+            (format!("{deployment} failed in {}: {}", failure.event, failure.message), end_text(progress, follows))
         }
-        Progress::NotUndone { deployment, message } => format!("{deployment} has not ended: {message}"),
+        Progress::Finished { deployment, failure: None, .. } if follows => {
+            // It belongs to the error, whose remedy it is.
+            terminal::painted_to_stderr(&format!("{deployment} succeeded\n{}", end_text(progress, follows)), &[]);
+            return;
+        }
+        Progress::NotUndone { deployment, message } => {
+            (format!("{deployment} has not ended: {message}"), String::new())
+        }
         _ => return,
     };
     Failure::say(ExitCode::Failed, failure).print();
+    terminal::painted_to_stderr(&end, &[]);
 }
 
 /// The words of a line that stand out on a terminal.
@@ -161,7 +223,8 @@ fn paints(progress: &Progress) -> &'static [Paint<'static>] {
     }
 }
 
-fn line(progress: &Progress) -> String {
+/// The lines of a progress. `follows` says that it is of the rollback after a failure.
+fn line(progress: &Progress, follows: bool) -> String {
     match progress {
         Progress::Started { deployment, group, revision, asked_by, purpose, returns_to, .. } => {
             let what = purpose.noun();
@@ -176,18 +239,36 @@ fn line(progress: &Progress) -> String {
             format!("  Install failed: {}\n{deployment} has not ended\n", indent(message))
         }
         Progress::Warning { message, .. } => format!("  warning: {}\n", indent(message)),
-        Progress::Finished { deployment, outcome, failure, milliseconds, rollback } => {
+        Progress::Finished { deployment, outcome, failure, milliseconds, .. } => {
             let word = if *outcome == Outcome::Succeeded { "succeeded" } else { "failed" };
             let mut text = failure.as_ref().map_or_else(String::new, failure_text);
             let _ = writeln!(text, "{deployment} {word} after {}", seconds(*milliseconds));
-            match (rollback, failure) {
-                (Some(next), _) => _ = writeln!(text, "returning to the last good revision ({next})"),
-                (None, Some(failure)) if is_final(failure) => {
-                    text.push_str("no rollback follows: the host stays as it is\n");
-                }
-                (None, _) => {}
-            }
+            text.push_str(&end_text(progress, follows));
             text
+        }
+    }
+}
+
+/// What follows the end of a deployment, and which revision is on the host, where that is not the one that was deployed.
+fn end_text(progress: &Progress, follows: bool) -> String {
+    let Progress::Finished { failure, rollback, no_rollback, installed, .. } = progress else { return String::new() };
+    let installed = installed.as_deref();
+    let there =
+        installed.map_or_else(|| "nothing of the group is installed".to_owned(), |name| format!("{name} is installed"));
+    match (failure, rollback, no_rollback) {
+        (None, ..) if follows => format!("{there} again\n"),
+        (None, ..) => String::new(),
+        (Some(_), Some(next), _) => format!("returning to the last good revision ({next})\n"),
+        // Daemons of earlier versions say neither.
+        (Some(failure), None, None) if is_final(failure) => "no rollback follows: the host stays as it is\n".to_owned(),
+        (Some(_), None, None) => String::new(),
+        (Some(_), None, Some(NoRollback::NothingTouched)) => match installed {
+            Some(_) => format!("nothing was touched: {there} as before\n"),
+            None => format!("nothing was touched: {there}\n"),
+        },
+        (Some(failure), None, Some(_)) if !is_final(failure) => format!("{there}\n"),
+        (Some(_), None, Some(why)) => {
+            format!("no rollback follows: {}. The host stays as it is: {there}\n", why.because())
         }
     }
 }
@@ -226,3 +307,6 @@ pub fn seconds(milliseconds: u64) -> String {
 fn indent(text: &str) -> String {
     text.trim_end().replace('\n', "\n    ")
 }
+
+#[cfg(test)]
+mod tests;

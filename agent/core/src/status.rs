@@ -11,20 +11,24 @@ use crate::history::DeploymentPurpose;
 use crate::ids::{DeploymentId, GroupKey, InstanceId, Sha256Digest};
 use crate::label::{Label, revision_name};
 use crate::lifecycle::Lifecycle;
+use crate::machine::again_at_ms;
 use crate::machine::event::Work;
 use crate::machine::state::{
     Creator, Deployment, Failure, Group, Installed, NotUndone, Outcome, Purpose, State, StepStatus,
 };
-use crate::machine::{again_at_ms, earlier};
 use crate::machine_events::MachineEvents;
 use crate::release::Trust;
 use crate::traffic::Withdrawal;
 
 mod daemon;
+mod earlier;
 mod line;
+mod released;
 
 pub use daemon::{ChannelStatus, Daemon, ReportStatus};
+pub use earlier::Earlier;
 pub use line::{lifecycle_line, one_line};
+pub use released::ReleaseStanding;
 
 /// The current version of [`Status`].
 pub const STATUS_VERSION: u32 = 1;
@@ -132,6 +136,9 @@ pub struct GroupStatus {
     pub key_policy: Option<u64>,
     /// The highest accepted sequence of the channel.
     pub highest_sequence: Option<u64>,
+    /// What became of that release here. Daemons of earlier versions leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseStanding>,
     /// Why the agent does not follow releases of the channel up to `highest_sequence`, in any condition.
     pub held: Option<String>,
     /// The health of the installed revision; `None` without checks and without a daemon.
@@ -188,39 +195,6 @@ impl Condition {
             Self::RolledBack => "rolled back",
             Self::Stopped => "stopped",
             Self::NotUndone => "NOT UNDONE",
-        }
-    }
-}
-
-/// A revision to which the group can return.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Earlier {
-    /// The deployment that installed it, as `rollback --to` takes it.
-    pub deployment: DeploymentId,
-    /// SHA-256 of the bundle; `None` for a directory.
-    pub revision: Option<Sha256Digest>,
-    /// What the revision's publisher calls it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<Label>,
-    /// The revision for people. Daemons of earlier versions leave it out: [`Status::name_earlier`].
-    #[serde(default)]
-    pub name: String,
-    /// Where the bundle came from.
-    pub location: String,
-    /// When the deployment ended, milliseconds since 1970.
-    pub at_ms: Option<u64>,
-}
-
-impl From<&Deployment> for Earlier {
-    fn from(deployment: &Deployment) -> Self {
-        let revision = &deployment.request.revision;
-        Self {
-            deployment: deployment.id.clone(),
-            revision: revision.digest,
-            label: revision.label.clone(),
-            name: revision.name(),
-            location: revision.location.clone(),
-            at_ms: deployment.finished_ms,
         }
     }
 }
@@ -309,6 +283,7 @@ fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupSta
         signature: group.installed.as_ref().map(|i| i.trust.clone()).unwrap_or_default(),
         key_policy: group.following.keys.as_ref().map(|keys| keys.policy.version),
         highest_sequence: group.following.highest.map(|h| h.sequence),
+        release: released::standing(group),
         held: group.following.hold().map(str::to_owned),
         health: daemon.and_then(|daemon| daemon.health.get(&group.key.id())).cloned(),
         not_undone: group.active.as_ref().and_then(|d| d.not_undone.clone()),
@@ -316,7 +291,7 @@ fn group_status(group: &Group, daemon: Option<&Daemon>, now_ms: u64) -> GroupSta
         last: group.finished.last().map(|d| deployment_status(d, now_ms)),
         failed: made_good(group).map(|d| deployment_status(d, now_ms)),
         rollback_again_ms: again_at_ms(group),
-        earlier: earlier(group).map(Earlier::from).collect(),
+        earlier: earlier::of_group(group),
     }
 }
 

@@ -64,6 +64,11 @@ impl Layout {
         &self.root
     }
 
+    /// The same where it is not the root directory of the host.
+    pub fn root_prefix(&self) -> Option<&Path> {
+        Some(self.root()).filter(|root| *root != Path::new("/"))
+    }
+
     /// The directory of the ledger, the lock and the history.
     pub fn state(&self) -> &Path {
         &self.state

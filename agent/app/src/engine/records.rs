@@ -5,7 +5,7 @@ use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::event::FailureKind;
 use hostler_core::machine::state::{Deployment, Failure, StepStatus};
-use hostler_core::machine::{Effect, Progress, State, Work};
+use hostler_core::machine::{Effect, NoRollback, Progress, State, Work};
 use hostler_core::operator_events::OperatorEvent;
 use hostler_core::traffic::TrafficPhase;
 
@@ -50,13 +50,20 @@ pub fn note(progress: &Progress, state: &State) {
                     "{whose}: the last good revision is on the host again after {failed} failed");
             }
         }
-        Progress::Finished { failure: Some(failure), rollback, milliseconds, .. } => {
-            failed(state, progress.deployment(), failure, rollback.as_ref(), *milliseconds);
+        Progress::Finished { failure: Some(failure), rollback, milliseconds, no_rollback, .. } => {
+            failed(state, progress.deployment(), failure, (rollback.as_ref(), *no_rollback), *milliseconds);
         }
     }
 }
 
-fn failed(state: &State, id: &DeploymentId, failure: &Failure, rollback: Option<&DeploymentId>, milliseconds: u64) {
+/// `rollback` is the one that follows, or why none does.
+fn failed(
+    state: &State,
+    id: &DeploymentId,
+    failure: &Failure,
+    (rollback, no_rollback): (Option<&DeploymentId>, Option<NoRollback>),
+    milliseconds: u64,
+) {
     let (deployment, whose, event) = (id.as_str(), whose(state, id), failure.event);
     let what = noun(state, id);
     let (took, message) = (seconds(milliseconds), &failure.message);
@@ -68,8 +75,9 @@ fn failed(state: &State, id: &DeploymentId, failure: &Failure, rollback: Option<
     if waits {
         log::warn!(hostler_event = "rollback-waits", deployment; "{whose}: the rollback has no space and is tried again");
     } else if rollback.is_none() && event != LifecycleEvent::DownloadBundle {
+        let why = no_rollback.map_or_else(String::new, |why| format!(" ({})", why.because()));
         operator_event!(Error, OperatorEvent::NeedsOperator, deployment = deployment, event = event;
-            "{whose}: no rollback follows the failure in {event}, the host stays as it is");
+            "{whose}: no rollback follows the failure in {event}{why}, the host stays as it is");
     }
 }
 

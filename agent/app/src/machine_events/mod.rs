@@ -152,6 +152,7 @@ impl Runner {
         let timeout_seconds = run.timeout_seconds(setup.settings.machine_events.timeout_seconds, clock::now_ms());
         let members = run.members.map(|digest| setup.layout.members(&digest));
         let members = members.as_ref().and_then(|path| path.to_str());
+        let root = setup.layout.root_prefix().map(|root| root.to_string_lossy());
         let limits = &setup.limits;
         let logs = setup.settings.logs.as_ref();
         HookRun {
@@ -164,7 +165,7 @@ impl Runner {
             working_directory: "/".into(),
             user: None,
             environment: with_defaults(
-                environment(run, &self.instance, members, timeout_seconds),
+                environment(run, &self.instance, members, timeout_seconds, root.as_deref()),
                 locale_of_scripts(setup),
             ),
             inherit_environment: setup.settings.hooks.inherit_environment,

@@ -34,7 +34,7 @@ pub fn run(shared: &Shared, arguments: InitArgs) -> Outcome {
     refuse_existing(&directory, &files)?;
     refuse_obstacles(&directory, &files)?;
     make_all(&directory, &files)?;
-    say(shared, &directory, &files)
+    say(shared, &directory, &files, starter.check.is_some())
 }
 
 /// The name of the bundle's directory, by which the destination is called.
@@ -114,7 +114,7 @@ fn make(path: &Path, file: &StarterFile) -> Result<(), Failure> {
     Ok(made().with_context(|| format!("cannot make {}", path.display()))?)
 }
 
-fn say(shared: &Shared, directory: &Path, files: &[StarterFile]) -> Outcome {
+fn say(shared: &Shared, directory: &Path, files: &[StarterFile], has_check: bool) -> Outcome {
     let made: Vec<PathBuf> = files.iter().map(|file| directory.join(file.path)).collect();
     if shared.json {
         output::json(&serde_json::json!({ "version": 1, "directory": directory, "made": made }))?;
@@ -122,9 +122,14 @@ fn say(shared: &Shared, directory: &Path, files: &[StarterFile]) -> Outcome {
     }
     let made: String = made.iter().map(|path| format!("made {}\n", path.display())).collect();
     let shown = directory.display();
+    let try_it = if has_check {
+        "try it below ./host; start the application first, for ValidateService waits until its check is healthy"
+    } else {
+        "try it below ./host"
+    };
     let next = [
         (format!("hostler validate {shown} --deny-warnings"), "is it right?"),
-        (format!("hostler deploy {shown} --root ./host"), "try it below ./host"),
+        (format!("hostler deploy {shown} --root ./host"), try_it),
         (format!("hostler deploy {shown}"), "deploy it on this host"),
     ];
     let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();

@@ -43,6 +43,10 @@ use crate::work::old_hooks::old_hooks;
 use crate::work::ports::ScriptDefaults;
 use crate::work::scripts;
 
+/// Why another user gets no plan, also where a daemon answers its other questions.
+const WHY_ROOT: &str = "a plan reads the agent's state and the journals of what is installed, and looks at each path with \
+                        the rights of the agent; root alone has them, so members of the group hostler use sudo, too";
+
 #[derive(Debug, Serialize)]
 struct Document {
     version: u32,
@@ -238,9 +242,7 @@ fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Ground
         Err(failure) => return Err(failure),
     };
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(|error| match is_closed(&error) {
-        true => {
-            ledger_failure(error).hint("a plan compares with what is installed, which only root may read: use sudo")
-        }
+        true => ledger_failure(error).hint(WHY_ROOT),
         false => ledger_failure(error),
     })?;
     let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;

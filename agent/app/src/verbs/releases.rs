@@ -10,7 +10,7 @@ use hostler_core::text::counted;
 use hostler_host::clock;
 use serde_json::{Value, json};
 
-use super::store_groups;
+use super::store_groups::{self, Unknown};
 use crate::cli::{ListArgs, Shared};
 use crate::failure::{Failure, Outcome};
 use crate::output;
@@ -24,7 +24,7 @@ pub fn run(shared: &Shared, arguments: &ListArgs) -> Outcome {
     let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
         let mut groups = Vec::new();
-        for (key, current) in store_groups::released(&setup, &store, shared).await? {
+        for (key, current) in store_groups::released(&setup, &store, shared, Unknown::Refused).await? {
             groups.push(of_group(&setup, &store, key, current, arguments.newest).await?);
         }
         if setup.json {

@@ -11,7 +11,7 @@ use hostler_host::clock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::store_groups;
+use super::store_groups::{self, Unknown};
 use crate::cli::{ListArgs, Shared};
 use crate::failure::{Failure, Outcome};
 use crate::labels;
@@ -27,7 +27,7 @@ pub fn run(shared: &Shared, arguments: &ListArgs) -> Outcome {
     let setup = Setup::new(shared)?;
     let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
-        let groups = store_groups::released(&setup, &store, shared).await?;
+        let groups = store_groups::released(&setup, &store, shared, Unknown::Empty).await?;
         let (revisions, older) = newest(&store, arguments.newest, &groups).await?;
         if setup.json {
             let revisions: Vec<Value> = revisions.iter().map(Shown::json).collect();

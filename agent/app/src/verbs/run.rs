@@ -6,7 +6,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::release_decision::Follow;
-use hostler_core::machine::{Event, again_at_ms};
+use hostler_core::machine::{Event, State, again_at_ms};
 use hostler_core::status::Status;
 
 use crate::cli::{RunArgs, Shared};
@@ -66,8 +66,13 @@ fn beside(status: &Status) -> Failure {
 }
 
 async fn pass(setup: &Setup, session: &mut Session) -> Outcome {
+    let has_work = has_work(&session.handle.state().borrow());
     let mut code = finish_interrupted(setup, session).await?;
     code = worse(code, roll_back_again(setup, session).await);
+    if setup.settings.groups.is_empty() && !has_work {
+        // A timer or cron job with a forgotten configuration must not look well.
+        return Err(nothing_configured());
+    }
     if setup.settings.groups.iter().all(|group| group.channel.is_none()) {
         output::notice(
             "no deployment group has a channel, so there is nothing to follow; `hostler deploy DIR` deploys by hand",
@@ -86,6 +91,16 @@ async fn pass(setup: &Setup, session: &mut Session) -> Outcome {
         code = worse(code, this);
     }
     Ok(code)
+}
+
+/// Whether a pass has something to do beside following channels.
+fn has_work(state: &State) -> bool {
+    !Found::of(state).is_empty() || state.groups.values().any(|group| again_at_ms(group).is_some())
+}
+
+fn nothing_configured() -> Failure {
+    Failure::say(ExitCode::Usage, "no deployment group is configured, so `run --once` has nothing to follow")
+        .hint("name groups with their channels in the configuration, or give --application, --group and --channel")
 }
 
 /// Retries the rollbacks that had no space.

@@ -9,7 +9,7 @@ use hostler_core::ids::GroupKey;
 use hostler_core::logs::lag::LogsSummary;
 use hostler_core::machine::state::Installed;
 use hostler_core::machine_events::MachineEvents;
-use hostler_core::status::{Condition, DeploymentStatus, GroupStatus, Status, lifecycle_line, status};
+use hostler_core::status::{Condition, DeploymentStatus, GroupStatus, ReleaseStanding, Status, lifecycle_line, status};
 use hostler_host::clock;
 use hostler_host::ledger;
 
@@ -271,27 +271,45 @@ fn touched_nothing(group: &GroupStatus) -> bool {
     in_check && group.installed.is_some() && group.installed.as_ref().map(id) == group.last_good.as_ref().map(id)
 }
 
-/// The channel's release, where something else is installed.
+/// The channel's release, where it failed or something else is installed.
 fn released_text(text: &mut String, group: &GroupStatus) {
     let (Some(released), Some(installed)) = (group.highest_sequence, &group.installed) else { return };
-    if installed.sequence != Some(released) {
-        let by = match installed.sequence {
-            Some(sequence) => format!("by release {sequence}"),
-            None if installed.archive != installed.deployment => "by a rollback".to_owned(),
-            None => "by hand".to_owned(),
-        };
-        let _ = writeln!(text, "  released:  {released} in its channel; what is installed was deployed {by}");
-    }
+    let by = match installed.sequence {
+        Some(sequence) => format!("by release {sequence}"),
+        None if installed.archive != installed.deployment => "by a rollback".to_owned(),
+        None => "by hand".to_owned(),
+    };
+    let deployed = || format!("what is installed was deployed {by}");
+    let is_its = installed.sequence == Some(released);
+    let said = match group.release {
+        Some(ReleaseStanding::Installed) => return,
+        Some(ReleaseStanding::Failed) => {
+            // The line of a hold says until when.
+            let until = match group.held {
+                Some(_) => "",
+                None => " and is not tried again until `hostler resume` or a higher release",
+            };
+            let installed = if is_its { String::new() } else { format!("; {}", deployed()) };
+            format!("it failed here{until}{installed}")
+        }
+        None if is_its => return,
+        Some(ReleaseStanding::Replaced | ReleaseStanding::NotTried) | None => deployed(),
+    };
+    let _ = writeln!(text, "  released:  {released} in its channel; {said}");
 }
 
 /// The most earlier revisions of a group that are shown; `--json` has all of them.
 const SHOWN_EARLIER: usize = 5;
 
-/// What `hostler rollback --to` can return to.
+/// What `hostler rollback --to` can return to: first what the host went back past.
 fn earlier_text(text: &mut String, group: &GroupStatus) {
-    for (number, earlier) in group.earlier.iter().take(SHOWN_EARLIER).enumerate() {
-        let label = if number == 0 { "earlier:" } else { "" };
-        let _ = writeln!(text, "  {label:<10} {}, {}", earlier.name, earlier.deployment);
+    let shown = || group.earlier.iter().take(SHOWN_EARLIER);
+    for (head, newer) in [("newer:", true), ("earlier:", false)] {
+        for (number, earlier) in shown().filter(|earlier| earlier.newer == newer).enumerate() {
+            let head = if number == 0 { head } else { "" };
+            let at = earlier.at_ms.map_or_else(String::new, |at| format!(", deployed {}", clock::local_time(at)));
+            let _ = writeln!(text, "  {head:<10} {}, {}{at}", earlier.name, earlier.deployment);
+        }
     }
 }
 
@@ -329,3 +347,6 @@ fn deployment_text(deployment: &DeploymentStatus) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,12 +14,26 @@ use crate::stores::{self, AnyStore};
 /// The most applications of a store, and the most groups of an application, that are looked at.
 const MOST: usize = 1000;
 
+/// What becomes of a name of an application or group alone that no release has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// An error: the command asks for releases.
+    Refused,
+    /// No group: the command asks for bundles, and shows releases beside them.
+    Empty,
+}
+
 /// The groups that the command line names, or all of the store, each with the release in its channel. Signatures are
 /// not judged: each group may have other keys.
 ///
 /// # Errors
 /// The store's error; not found if a named group has no release.
-pub async fn released(setup: &Setup, store: &AnyStore, shared: &Shared) -> Result<Vec<(GroupKey, Current)>, Failure> {
+pub async fn released(
+    setup: &Setup,
+    store: &AnyStore,
+    shared: &Shared,
+    unknown: Unknown,
+) -> Result<Vec<(GroupKey, Current)>, Failure> {
     if let (Some(application), Some(group)) = (&shared.application, &shared.group) {
         let key = GroupKey::new(application.clone(), group.clone());
         let Some(current) = publication::current(setup, store, &key, None).await? else {
@@ -31,6 +45,7 @@ pub async fn released(setup: &Setup, store: &AnyStore, shared: &Shared) -> Resul
         return Ok(vec![(key, current)]);
     }
     let mut found = Vec::new();
+    let mut others = Vec::new();
     for application in directories(store, None).await? {
         for directory in directories(store, Some(&application)).await? {
             let Some((key, current)) = of_directory(setup, store, &directory).await? else { continue };
@@ -38,11 +53,26 @@ pub async fn released(setup: &Setup, store: &AnyStore, shared: &Shared) -> Resul
                 && shared.group.as_ref().is_none_or(|name| *name == key.group);
             if is_named {
                 found.push((key, current));
+            } else {
+                others.push(key.to_string());
             }
         }
     }
+    if found.is_empty() && !others.is_empty() && unknown == Unknown::Refused {
+        others.sort();
+        return Err(none_of_that_name(store, shared, &others));
+    }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
+}
+
+/// The store holds releases, and none of the named application or group.
+fn none_of_that_name(store: &AnyStore, shared: &Shared, others: &[String]) -> Failure {
+    let application = shared.application.as_ref().map(|name| format!("an application {name}"));
+    let group = shared.group.as_ref().map(|name| format!("a group {name}"));
+    let named = application.or(group).unwrap_or_default();
+    let message = format!("{} holds no release of {named}; it has releases of {}", store.name(), others.join(", "));
+    Failure::say(ExitCode::NotFound, message)
 }
 
 async fn directories(store: &AnyStore, below: Option<&Key>) -> Result<Vec<Key>, Failure> {

@@ -129,6 +129,7 @@ fn hook_run(
     let paths = layout.deployment(&job.group.key, &job.deployment.id);
     let archive = layout.deployment(&job.group.key, &script.archive).archive();
     let revision = request.revision.digest.map_or_else(|| request.revision.location.clone(), |d| d.to_string());
+    let root = layout.root_prefix().map(|root| root.to_string_lossy());
     let facts = HookFacts {
         event: event.name(),
         deployment: &job.deployment.id,
@@ -139,6 +140,7 @@ fn hook_run(
         instance: &worker.instance,
         revision: &revision,
         timeout_seconds: timeout_seconds(job, script),
+        root: root.as_deref(),
     };
     HookRun {
         version: HOOK_DOCUMENT_VERSION,

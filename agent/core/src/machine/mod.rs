@@ -35,9 +35,9 @@ pub mod stopping;
 
 pub use admission::{admit, instance_state};
 pub use event::{Effect, Event, Progress, Refusal, Work, WorkResult};
-pub use progress::Moment;
+pub use progress::{Moment, NoRollback};
 pub use resume::{resume, take_up};
-pub use rollback::{again_at_ms, earlier};
+pub use rollback::{again_at_ms, earlier, is_newer_than_installed};
 pub use state::State;
 pub use step::{Context, Stepped, step};
 

@@ -32,6 +32,38 @@ impl Moment {
     }
 }
 
+/// Why no automatic rollback follows a failed deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoRollback {
+    /// It failed before it changed anything.
+    NothingTouched,
+    /// Its policy turns rollbacks off, or leaves the event out in which it failed.
+    TurnedOff,
+    /// No revision of the group has succeeded on this host.
+    NoGoodRevision,
+    /// The deployment before it had failed too, and its files are in place.
+    FailedBefore,
+    /// It brought no new revision: a rollback, a removal, or a stop of the application.
+    NoNewRevision,
+    /// The host leaves service.
+    OutOfService,
+}
+
+impl NoRollback {
+    /// The reason, for a sentence that ends with it.
+    pub fn because(self) -> &'static str {
+        match self {
+            Self::NothingTouched => "nothing was touched",
+            Self::TurnedOff => "none is set up for this failure",
+            Self::NoGoodRevision => "no revision has succeeded on this host yet",
+            Self::FailedBefore => "the deployment before it failed too",
+            Self::NoNewRevision => "it brought no new revision",
+            Self::OutOfService => "the host leaves service",
+        }
+    }
+}
+
 /// What the agent reports to users who watch a deployment, as it happens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "progress", rename_all = "snake_case")]
@@ -99,6 +131,12 @@ pub enum Progress {
         milliseconds: u64,
         /// The automatic rollback that follows it.
         rollback: Option<DeploymentId>,
+        /// Why no rollback follows a failure.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        no_rollback: Option<NoRollback>,
+        /// The revision whose files are on the host now, for people; `None` if nothing of the group is installed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        installed: Option<String>,
     },
 }
 

@@ -1,8 +1,31 @@
 //! Requests that the state machine refuses.
 
+use std::fmt;
+
 use crate::codes::ExitCode;
 use crate::ids::{DeploymentId, GroupKey};
-use crate::machine::state::NotUndone;
+use crate::machine::state::{Deployment, NotUndone};
+
+/// A revision to which a group can return.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRevision {
+    /// The deployment that installed it, as `rollback --to` takes it.
+    pub deployment: DeploymentId,
+    /// The revision for people.
+    pub name: String,
+}
+
+impl From<&Deployment> for KeptRevision {
+    fn from(deployment: &Deployment) -> Self {
+        Self { deployment: deployment.id.clone(), name: deployment.request.revision.name() }
+    }
+}
+
+impl fmt::Display for KeptRevision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.deployment, self.name)
+    }
+}
 
 /// A request that is not allowed in this state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +56,7 @@ pub enum Refusal {
         /// The good revision that is installed, if there is one.
         installed: Option<DeploymentId>,
         /// The deployments to whose revisions the group can return by name, newest first: those that rollbacks left.
-        kept: Vec<DeploymentId>,
+        kept: Vec<KeptRevision>,
     },
     /// The deployment to return to is unknown, or its bundle is gone.
     #[error("{key} has no revision of deployment {deployment} on this host; {}", those_of(kept))]
@@ -43,7 +66,7 @@ pub enum Refusal {
         /// The named deployment.
         deployment: DeploymentId,
         /// The deployments to whose revisions the group can return, newest first.
-        kept: Vec<DeploymentId>,
+        kept: Vec<KeptRevision>,
     },
     /// The deployment to return to failed itself.
     #[error(
@@ -56,7 +79,15 @@ pub enum Refusal {
         /// The named deployment.
         deployment: DeploymentId,
         /// The deployments to whose revisions the group can return, newest first.
-        kept: Vec<DeploymentId>,
+        kept: Vec<KeptRevision>,
+    },
+    /// The host does not know the group.
+    #[error("nothing of {key} was ever deployed on this host{}", known_groups(known))]
+    NeverDeployed {
+        /// The group.
+        key: GroupKey,
+        /// The groups of the host.
+        known: Vec<GroupKey>,
     },
     /// There is nothing to remove.
     #[error("nothing of {key} is installed on this host")]
@@ -117,18 +148,25 @@ fn which_is(installed: Option<&DeploymentId>) -> String {
     }
 }
 
-fn by_name(kept: &[DeploymentId]) -> String {
+fn known_groups(known: &[GroupKey]) -> String {
+    match known {
+        [] => String::new(),
+        known => format!("; it has {}", known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn by_name(kept: &[KeptRevision]) -> String {
     match kept {
         [] => String::new(),
         kept => format!("; rollbacks left the others, and --to returns to them: {}", names(kept)),
     }
 }
 
-fn names(deployments: &[DeploymentId]) -> String {
-    deployments.iter().map(DeploymentId::as_str).collect::<Vec<_>>().join(", ")
+fn names(kept: &[KeptRevision]) -> String {
+    kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn those_of(kept: &[DeploymentId]) -> String {
+fn those_of(kept: &[KeptRevision]) -> String {
     match kept {
         [] => "it has no earlier good revision".to_owned(),
         kept => format!("it can return to {}", names(kept)),
@@ -139,7 +177,7 @@ impl Refusal {
     /// The exit code of a command that is refused for this reason.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NotKept { .. } | Self::NotInstalled { .. } => ExitCode::NotFound,
+            Self::NotKept { .. } | Self::NotInstalled { .. } | Self::NeverDeployed { .. } => ExitCode::NotFound,
             Self::OutOfService { .. }
             | Self::DeploymentActive { .. }
             | Self::NotUndone { .. }

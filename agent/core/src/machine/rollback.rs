@@ -6,24 +6,35 @@ mod target;
 use crate::event_order::LifecycleEvent;
 use crate::ids::DeploymentId;
 use crate::machine::event::{FailureKind, Refusal};
+use crate::machine::progress::NoRollback;
+use crate::machine::refusal::KeptRevision;
 use crate::machine::retention::{Kept, kept};
 use crate::machine::state::{
     Deployment, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source, StepStatus,
 };
 
-/// The automatic rollback after a failed deployment. `None` when the deployment touched nothing, when there is no
-/// revision to return to, when the policy is off, and after a failed rollback, which holds still.
-pub fn after_failure(group: &Group, failed: &Deployment) -> Option<Request> {
-    let event = failed.failure.as_ref()?.event;
-    let by_itself = failed.request.policy.rollback.covers(event);
-    if !by_itself || !failed.request.purpose.brings_new_revision() {
-        return None;
+pub use target::is_newer_than_installed;
+use target::{Revision, is_same, revision};
+
+/// The automatic rollback after a failed deployment.
+///
+/// # Errors
+/// Why none follows.
+pub fn after_failure(group: &Group, failed: &Deployment, event: LifecycleEvent) -> Result<Request, NoRollback> {
+    if !failed.request.purpose.brings_new_revision() {
+        return Err(NoRollback::NoNewRevision);
     }
-    let good = group.last_good.as_ref()?;
-    let extent = extent(group, failed, good)?;
+    if !failed.installed && !failed.has_touched_the_host() {
+        return Err(NoRollback::NothingTouched);
+    }
+    if !failed.request.policy.rollback.covers(event) {
+        return Err(NoRollback::TurnedOff);
+    }
+    let good = group.last_good.as_ref().ok_or(NoRollback::NoGoodRevision)?;
+    let extent = extent(group, failed, good).ok_or(NoRollback::FailedBefore)?;
     let policy = Policy { ignore_application_stop_failures: true, ..failed.request.policy.clone() };
     let purpose = Purpose::RollBack(RollsBack { deployment: failed.id.clone(), extent });
-    Some(request(group, good, purpose, format!("failure of {}", failed.id), policy))
+    Ok(request(group, good, purpose, format!("failure of {}", failed.id), policy))
 }
 
 fn extent(group: &Group, failed: &Deployment, good: &Installed) -> Option<RollbackExtent> {
@@ -84,7 +95,7 @@ pub fn by_hand(
     policy: Policy,
 ) -> Result<Request, Refusal> {
     let key = || group.key.clone();
-    let kept = || earlier(group).map(|d| d.id.clone()).collect();
+    let kept = || earlier(group).map(KeptRevision::from).collect();
     let target = match to {
         Some((id, force)) => {
             let is_it =
@@ -115,9 +126,9 @@ fn may_be_kept(group: &Group, deployment: &Deployment) -> bool {
     group.key.codedeploy_group_id.is_some() || kept.always.contains(archive) || kept.while_room.contains(archive)
 }
 
-/// The deployments to whose revisions the group can return, newest first: those that succeeded, whose revision is not
-/// the installed one, and whose directories retention keeps for sure: where bytes or another agent's rule decide, those
-/// that are in use.
+/// The deployments to whose revisions the group can return, newest first, one for each revision: those that succeeded,
+/// whose revision is not the installed one, and whose directories retention keeps for sure: where bytes or another
+/// agent's rule decide, those that are in use.
 pub fn earlier(group: &Group) -> impl Iterator<Item = &Deployment> {
     let kept = group.finished.last().map(|last| kept(group, last));
     let is_plain = group.key.codedeploy_group_id.is_none();
@@ -125,10 +136,19 @@ pub fn earlier(group: &Group) -> impl Iterator<Item = &Deployment> {
         let stays = |kept: &Kept| is_plain && kept.most_bytes.is_none() && kept.while_room.contains(id);
         kept.as_ref().is_some_and(|kept| kept.always.contains(id) || stays(kept))
     };
-    let installed = group.installed.as_ref().map(|installed| &installed.archive);
+    let installed = group.installed.as_ref().map(|installed| (&installed.archive, installed.revision.digest));
+    let mut listed: Vec<Revision<'_>> = installed.into_iter().collect();
     let good = |d: &&Deployment| d.brought_good_revision() && d.installed && d.request.purpose != Purpose::Remove;
     let all = group.finished.iter().rev().filter(good);
-    all.filter(move |d| Some(d.archive()) != installed && is_kept(&d.id))
+    all.filter(move |d| {
+        let revision = revision(d);
+        let is_listed = listed.iter().any(|other| is_same(&revision, other));
+        let shown = !is_listed && is_kept(&d.id);
+        if shown {
+            listed.push(revision);
+        }
+        shown
+    })
 }
 
 /// The deployment that takes a group's files off the host.

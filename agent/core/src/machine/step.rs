@@ -103,6 +103,7 @@ impl Turn<'_> {
             Event::Rollback { id, key, to, force, asked_by, policy } => {
                 admission::admit(&self.state, Creator::Rollback)?;
                 let asked_by = room::asked_by(&asked_by);
+                self.refuse_unknown(&key)?;
                 let group = self.group(&key);
                 refuse_while_active(group)?;
                 let request = rollback::by_hand(group, to.map(|to| (to, force)), &asked_by, *policy)?;
@@ -203,6 +204,18 @@ impl Turn<'_> {
 
     fn group(&mut self, key: &crate::ids::GroupKey) -> &mut Group {
         self.state.groups.entry(key.id()).or_insert_with(|| Group::new(key.clone()))
+    }
+
+    /// # Errors
+    /// No deployment of the group is known.
+    fn refuse_unknown(&self, key: &crate::ids::GroupKey) -> Result<(), Refusal> {
+        let is_known =
+            |group: &&Group| group.active.is_some() || group.installed.is_some() || !group.finished.is_empty();
+        if self.state.groups.get(&key.id()).is_some_and(|group| is_known(&group)) {
+            return Ok(());
+        }
+        let known = self.state.groups.values().filter(is_known).map(|group| group.key.clone());
+        Err(Refusal::NeverDeployed { key: key.clone(), known: known.collect() })
     }
 
     fn record(&mut self, kind: Kind) {

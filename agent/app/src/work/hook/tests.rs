@@ -45,6 +45,7 @@ fn a_script_sees_where_its_bundle_came_from_and_what_another_agents_scripts_are_
         assert_eq!(value("OTHER_AGENT"), Some("here"));
         assert_eq!(value("BUNDLE_COMMIT"), Some("0123abc"));
         assert_eq!(value("LIFECYCLE_EVENT"), Some("AfterInstall"));
+        assert_eq!(value("HOSTLER_ROOT"), host.setup.layout.root().to_str(), "it acts below a root prefix");
         assert_eq!(run.tail_lines, 7);
     });
 }

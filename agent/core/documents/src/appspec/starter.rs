@@ -153,7 +153,9 @@ const STOP: &str = "\
 #!/bin/sh
 # Runs before the files change, from the bundle of the revision that is replaced.
 set -eu
-if [ -d /run/systemd/system ]; then
+if [ -n \"${HOSTLER_ROOT-}\" ]; then
+	echo \"below $HOSTLER_ROOT: UNIT of the machine is not stopped\"
+elif [ -d /run/systemd/system ]; then
 	systemctl stop UNIT
 else
 	echo \"no systemd runs here: UNIT is not stopped\"
@@ -164,7 +166,9 @@ const START: &str = "\
 #!/bin/sh
 # Runs once the new files are in place.
 set -eu
-if [ -d /run/systemd/system ]; then
+if [ -n \"${HOSTLER_ROOT-}\" ]; then
+	echo \"below $HOSTLER_ROOT: UNIT of the machine is not started\"
+elif [ -d /run/systemd/system ]; then
 	systemctl restart UNIT
 else
 	echo \"no systemd runs here: UNIT is not started\"
@@ -209,6 +213,16 @@ mod tests {
         let files = Starter { service: Some("web".to_owned()), ..starter() }.files(&Limits::default()).unwrap();
         assert!(files[1].text.contains("systemctl stop web.service\n") && files[1].executable);
         assert!(files[2].text.contains("systemctl restart web.service\n") && !files[0].executable);
+    }
+
+    #[test]
+    fn below_a_root_prefix_the_scripts_leave_the_units_of_the_machine_alone() {
+        let files = Starter { service: Some("web".to_owned()), ..starter() }.files(&Limits::default()).unwrap();
+        for (file, done) in files[1..].iter().zip(["stopped", "started"]) {
+            let (guard, act) = (file.text.find("HOSTLER_ROOT"), file.text.find("systemctl"));
+            assert!(guard.is_some() && guard < act, "{}", file.text);
+            assert!(file.text.contains(&format!("below $HOSTLER_ROOT: web.service of the machine is not {done}")));
+        }
     }
 
     #[test]

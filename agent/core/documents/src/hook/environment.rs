@@ -49,6 +49,8 @@ pub struct HookFacts<'a> {
     pub revision: &'a str,
     /// `HOSTLER_DEADLINE`: the script's time limit in seconds.
     pub timeout_seconds: u64,
+    /// `HOSTLER_ROOT`: the root prefix, if the deployment does not change the host itself.
+    pub root: Option<&'a str>,
 }
 
 /// The environment of a hook, except HOME, USER, LOGNAME and SHELL, which come from the user database of the host.
@@ -77,6 +79,7 @@ pub fn environment(facts: &HookFacts<'_>) -> Vec<(String, String)> {
     variables.push(("HOSTLER_INSTANCE_ID", facts.instance.to_string()));
     variables.push(("HOSTLER_REVISION", facts.revision.to_owned()));
     variables.push(("HOSTLER_DEADLINE", facts.timeout_seconds.to_string()));
+    variables.extend(facts.root.map(|root| ("HOSTLER_ROOT", root.to_owned())));
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -157,8 +160,12 @@ mod tests {
             instance: &"i-0123".parse().unwrap(),
             revision: "sha256:00",
             timeout_seconds: 30,
+            root: None,
         };
+        let below = environment(&HookFacts { root: Some("/srv/host"), ..facts.clone() });
+        assert!(below.contains(&("HOSTLER_ROOT".into(), "/srv/host".into())), "{below:?}");
         let environment = environment(&facts);
+        assert!(environment.iter().all(|(name, _)| name != "HOSTLER_ROOT"), "{environment:?}");
         assert!(environment.contains(&("DEPLOYMENT_GROUP_ID".into(), "0f1e".into())), "{environment:?}");
         assert!(environment.contains(&("HOSTLER_DEADLINE".into(), "30".into())), "{environment:?}");
         environment.into_iter().map(|(name, _)| name).filter(|name| name.starts_with("BUNDLE_")).collect()

@@ -110,6 +110,8 @@ problem_codes! {
     NoInodes, "no_inodes", Host;
     /// An owner, a user of an access control list, or one whom a script runs as, that the host does not know.
     UnknownUser, "unknown_user", Host;
+    /// A user whom a script runs as, and to whom only root may change.
+    UserNotPermitted, "user_not_permitted", Host;
     /// A group that the host does not know.
     UnknownGroup, "unknown_group", Host;
     /// An owner or group that only root may give.

@@ -138,6 +138,7 @@ impl<'a> Scripts<'a> {
         let mut problems = Vec::new();
         problems.extend(noexec(&turns, facts));
         problems.extend(self.unknown_users(&turns, facts));
+        problems.extend(self.forbidden_users(&turns, facts));
         problems.extend(self.of_other_machines(&turns, facts));
         problems.extend(self.missing_programs(&turns, facts));
         problems.extend(self.closed(&turns, facts));
@@ -189,6 +190,23 @@ impl<'a> Scripts<'a> {
             ScriptProblem { problem, remedy: need.remedy }
         };
         unknown.map(problem).collect()
+    }
+
+    /// Users to whom an agent that is not root cannot change. No script before can help.
+    fn forbidden_users(self, turns: &[Turn<'a>], facts: &ScriptFacts) -> Vec<ScriptProblem> {
+        let own = facts.agent.uid;
+        let is_other = |need: &UserNeed<'_>| facts.users.get(need.name).is_some_and(|user| user.uid != own);
+        let forbidden = self.users(turns).into_iter().filter(|need| own != 0 && is_other(need));
+        let problem = |need: UserNeed<'_>| {
+            let message = format!(
+                "{} runs as the user {:?}, and hostler runs as user {own}: only root can change to another user",
+                need.who, need.name
+            );
+            let hint = "run hostler as root, or leave out `runas` and `sudo`";
+            let problem = Problem::new(ProblemCode::UserNotPermitted, message, hint).at(need.at);
+            ScriptProblem { problem, remedy: Remedy::Nothing }
+        };
+        forbidden.map(problem).collect()
     }
 
     /// The programs that scripts need; each script once.

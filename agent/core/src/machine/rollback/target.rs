@@ -14,7 +14,7 @@ use crate::ids::{DeploymentId, Sha256Digest};
 use crate::machine::state::{Deployment, Group, Outcome, Purpose};
 
 /// A revision by the deployment that brought it, and by its content where that is known.
-type Revision<'g> = (&'g DeploymentId, Option<Sha256Digest>);
+pub(super) type Revision<'g> = (&'g DeploymentId, Option<Sha256Digest>);
 
 /// A revision with its place: the index, among the remembered deployments, of the one that first brought it; `None`,
 /// which is less, where that one is forgotten.
@@ -31,6 +31,15 @@ pub(super) fn newest_good(group: &Group) -> Option<&Deployment> {
     let all = line.good.iter().rev().chain(&line.failed);
     let mut older = all.filter(|(place, _)| current.is_none_or(|current| *place < current));
     older.find_map(|(_, revision)| newest_kept(group, revision))
+}
+
+/// Whether the deployment's revision came to the host after the installed one: a rollback, or a release of an older
+/// revision, left it.
+pub fn is_newer_than_installed(group: &Group, deployment: &Deployment) -> bool {
+    let line = Line::of(group);
+    let Some(installed) = &group.installed else { return false };
+    let place = line.place(group, &(&installed.archive, installed.revision.digest));
+    line.place(group, &revision(deployment)) > place
 }
 
 fn newest_kept<'g>(group: &'g Group, of: &Revision<'_>) -> Option<&'g Deployment> {
@@ -88,10 +97,10 @@ fn is_failed_return(deployment: &Deployment) -> bool {
     deployment.request.purpose == Purpose::RollBackByHand && deployment.outcome == Some(Outcome::Failed)
 }
 
-fn revision(deployment: &Deployment) -> Revision<'_> {
+pub(super) fn revision(deployment: &Deployment) -> Revision<'_> {
     (deployment.archive(), deployment.request.revision.digest)
 }
 
-fn is_same(one: &Revision<'_>, other: &Revision<'_>) -> bool {
+pub(super) fn is_same(one: &Revision<'_>, other: &Revision<'_>) -> bool {
     one.0 == other.0 || (one.1.is_some() && one.1 == other.1)
 }

@@ -4,6 +4,7 @@ use crate::event_order::LifecycleEvent;
 use crate::history::{DeploymentOutcome, EventOutcome, Kind};
 use crate::hook::{HookOutcome, HookResult};
 use crate::lifecycle::ends_deployments;
+use crate::machine::NoRollback;
 use crate::machine::checks;
 use crate::machine::event::{Effect, Prepared, Progress, Work, WorkFailure, WorkResult};
 use crate::machine::rollback;
@@ -248,15 +249,21 @@ impl Turn<'_> {
             group.last_good = good;
         }
         let leaving = ends_deployments(&self.state.lifecycle);
-        let rollback = rollback::after_failure(group, &deployment)
-            .filter(|_| !leaving)
-            .map(|request| new_deployment(self.context.fresh.clone(), request, now));
+        let failed_in = deployment.failure.as_ref().map(|failure| failure.event);
+        let (rollback, no_rollback) = match failed_in.map(|event| rollback::after_failure(group, &deployment, event)) {
+            None => (None, None),
+            Some(Ok(_)) if leaving => (None, Some(NoRollback::OutOfService)),
+            Some(Ok(request)) => (Some(new_deployment(self.context.fresh.clone(), request, now)), None),
+            Some(Err(why)) => (None, Some(why)),
+        };
         self.progress.push(Progress::Finished {
             deployment: deployment.id.clone(),
             outcome,
             failure: deployment.failure.clone(),
             milliseconds,
             rollback: rollback.as_ref().map(|d| d.id.clone()),
+            no_rollback,
+            installed: group.installed.as_ref().map(|installed| installed.revision.name()),
         });
         group.remember(deployment);
         if let Some(rollback) = rollback {

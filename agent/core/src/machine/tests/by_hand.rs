@@ -1,7 +1,7 @@
 //! Actions by hand, and their effect on the channel and on the output.
 
 use super::*;
-use crate::status::{Condition, condition};
+use crate::status::{Condition, ReleaseStanding, condition, status};
 
 pub(super) fn group(host: &Host) -> state::Group {
     host.state.groups[&key("prod").id()].clone()
@@ -219,4 +219,70 @@ fn a_release_that_begins_anew_is_deployed_whatever_its_number_was_before() {
     assert_eq!(follow_new(Highest { key_policy: 2, ..Highest::new(2, None) }), Follow::Deploy);
     assert_eq!(follow_new(Highest { epoch: 1, ..Highest::new(1, None) }), Follow::Deploy);
     assert!(matches!(follow_accepted(Some(&group), Acceptance::Known, 2), Follow::Held(_)));
+}
+
+#[test]
+fn the_status_says_what_became_of_the_channels_release() {
+    let mut host = Host::default();
+    let standing = |host: &Host| status(&host.state, None, 0).groups[0].release;
+    let of = |sequence: u64, content: &str| {
+        let mut request = request("prod", Some(sequence));
+        request.revision.digest = Some(Sha256Digest::of(content.as_bytes()));
+        request
+    };
+    let by_hand = |content: &str| Request { purpose: Purpose::ByHand, ..of(1, content) };
+    deployed(&mut host, 1, of(1, "a"));
+    assert_eq!(standing(&host), Some(ReleaseStanding::Installed));
+    deployed(&mut host, 2, by_hand("b"));
+    assert_eq!(standing(&host), Some(ReleaseStanding::Replaced));
+    rolled_back(&mut host, 3);
+    assert_eq!(standing(&host), Some(ReleaseStanding::Installed), "a rollback brought its revision back");
+    deployed(&mut host, 4, of(2, "b"));
+    deployed(&mut host, 5, by_hand("a"));
+    deployed(&mut host, 6, by_hand("b"));
+    assert_eq!(standing(&host), Some(ReleaseStanding::Installed), "the same content by hand");
+    host.fail_at = Some(LifecycleEvent::ValidateService);
+    deployed(&mut host, 7, of(3, "c"));
+    host.fail_at = None;
+    assert!(group(&host).finished.last().unwrap().request.purpose.is_rollback());
+    assert_eq!(standing(&host), Some(ReleaseStanding::Failed));
+    deployed(&mut host, 9, of(3, "c"));
+    assert_eq!(standing(&host), Some(ReleaseStanding::Installed), "tried again");
+    host.deploy(10, of(4, "d")).unwrap();
+    assert_eq!(standing(&host), None, "it is being deployed");
+}
+
+#[test]
+fn a_failure_says_why_no_rollback_follows() {
+    let ended = |host: &mut Host, number: u64, request: Request| {
+        let mut found = None;
+        let mut effects = host.deploy(number, request).unwrap();
+        while let Some(effect) = effects.first().cloned() {
+            let result = host.perform(&effect);
+            host.now += 1;
+            let event = Event::Finished { effect: effect.number, result: Box::new(result) };
+            let stepped = step(std::mem::take(&mut host.state), event, &context(host.now));
+            (host.state, effects) = (stepped.state, stepped.effects);
+            let is_its = |progress: &&Progress| progress.deployment() == &id(number);
+            found = found.or(stepped.progress.iter().filter(is_its).find_map(|progress| match progress {
+                Progress::Finished { no_rollback, rollback, .. } => Some((*no_rollback, rollback.is_some())),
+                _ => None,
+            }));
+        }
+        found.unwrap()
+    };
+    let never = || {
+        let mut request = named(None);
+        request.policy.rollback = RollbackPolicy::Never;
+        request
+    };
+    let mut host = Host { fail_at: Some(LifecycleEvent::ValidateService), ..Host::default() };
+    assert_eq!(ended(&mut host, 1, named(None)), (Some(NoRollback::NoGoodRevision), false));
+    host.fail_at = None;
+    assert_eq!(ended(&mut host, 2, named(None)), (None, false));
+    host.fail_at = Some(LifecycleEvent::DownloadBundle);
+    assert_eq!(ended(&mut host, 3, named(None)), (Some(NoRollback::NothingTouched), false));
+    host.fail_at = Some(LifecycleEvent::ValidateService);
+    assert_eq!(ended(&mut host, 4, never()), (Some(NoRollback::TurnedOff), false));
+    assert_eq!(ended(&mut host, 5, named(None)), (None, true));
 }

@@ -163,7 +163,7 @@ impl Host {
         let result = match &effect.work {
             Work::Prepare if fails(LifecycleEvent::DownloadBundle) => WorkResult::Prepared(Err(failure())),
             Work::Prepare => WorkResult::Prepared(Ok(Prepared {
-                revision: Revision { digest: deployment.request.revision.digest, ..revision() },
+                revision: Revision { location: "test".to_owned(), ..deployment.request.revision.clone() },
                 hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
                 old_hooks: hooks(&LifecycleEvent::ORDER.map(|e| e), false),
                 health: self.health.clone(),

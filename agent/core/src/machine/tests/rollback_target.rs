@@ -44,7 +44,7 @@ fn asked(host: &mut Host, number: u64, to: Option<DeploymentId>) -> Result<Deplo
             host.run(effects, never);
             Ok(group(host).finished.last().unwrap().archive().clone())
         }
-        Err(Refusal::NoGoodRevision { kept, .. }) => Err(kept),
+        Err(Refusal::NoGoodRevision { kept, .. }) => Err(kept.into_iter().map(|kept| kept.deployment).collect()),
         Err(other) => panic!("{other}"),
     }
 }
@@ -139,7 +139,7 @@ fn a_rollback_that_failed_by_itself_is_repeated_by_hand() {
 fn what_was_left_for_an_older_revision_is_no_target_whatever_brought_that_one() {
     // As `release --previous` does: the same content in a new archive.
     let mut host = deployed_in_order(&["good", "bad", "good"]);
-    assert_eq!(returns_to(&mut host, 4), Err(vec![id(2), id(1)]));
+    assert_eq!(returns_to(&mut host, 4), Err(vec![id(2)]), "1 has the content that is installed");
     deployed(&mut host, 5, of("next"));
     assert_eq!(returns_to(&mut host, 6), Ok(id(3)), "what ran before");
     // All that were jumped over are left.
@@ -158,4 +158,51 @@ fn where_a_rollbacks_own_record_is_forgotten_the_next_one_does_not_go_forward() 
     let remembered = &mut host.state.groups.get_mut(&key("prod").id()).unwrap().finished;
     remembered.retain(|d| d.id != id(4));
     assert_eq!(returns_to(&mut host, 5), Ok(id(1)));
+}
+
+#[test]
+fn a_group_that_was_never_deployed_is_not_said_to_lack_a_good_revision() {
+    let mut host = deployed_in_order(&["a"]);
+    let ask = |name: &str| {
+        let key = GroupKey::new("other".parse().unwrap(), name.parse().unwrap());
+        Event::Rollback { id: id(2), key, to: None, force: false, asked_by: "root".to_owned(), policy: Box::default() }
+    };
+    let refused = host.step(ask("group")).unwrap_err();
+    assert_eq!(refused.exit_code(), crate::codes::ExitCode::NotFound);
+    let known = key("prod");
+    assert_eq!(refused.to_string(), format!("nothing of other/group was ever deployed on this host; it has {known}"));
+}
+
+#[test]
+fn a_refusal_lists_the_revisions_to_return_to_with_their_names() {
+    let mut labelled = of("a");
+    labelled.revision.label = Some("1.4.2".parse().unwrap());
+    let short = labelled.revision.digest.unwrap().short();
+    let mut host = Host::default();
+    deployed(&mut host, 1, labelled);
+    deployed(&mut host, 2, of("b"));
+    let ask = Event::Rollback {
+        id: id(3),
+        key: key("prod"),
+        to: Some("d-NONE".parse().unwrap()),
+        force: false,
+        asked_by: "root".to_owned(),
+        policy: Box::default(),
+    };
+    let refused = host.step(ask).unwrap_err().to_string();
+    assert!(refused.ends_with(&format!("it can return to {}: 1.4.2 ({short})", id(1))), "{refused}");
+}
+
+#[test]
+fn each_revision_is_listed_once_and_what_was_left_is_newer() {
+    let listed = |host: &Host| {
+        let found = group(host);
+        earlier(&found).map(|d| (d.id.clone(), is_newer_than_installed(&found, d))).collect::<Vec<_>>()
+    };
+    let mut host = deployed_in_order(&["a", "b", "b", "c"]);
+    assert_eq!(listed(&host), [(id(3), false), (id(1), false)]);
+    assert_eq!(returns_to(&mut host, 5), Ok(id(3)));
+    assert_eq!(listed(&host), [(id(4), true), (id(1), false)]);
+    assert_eq!(returns_to(&mut host, 6), Ok(id(1)));
+    assert_eq!(listed(&host), [(id(4), true), (id(3), true)]);
 }

@@ -82,6 +82,29 @@ fn an_unknown_user_is_told_once_for_the_first_script_that_needs_it() {
 }
 
 #[test]
+fn an_agent_that_is_not_root_cannot_change_the_user_of_a_script_or_check() {
+    let appspec = "hooks:\n  BeforeInstall:\n    - {location: a.sh}\n  ApplicationStart:\n    - {location: a.sh, runas: \
+                   web}\n    - {location: a.sh, sudo: true}\n    - {location: a.sh, runas: gone}\nhostler:\n  health:\n    \
+                   - command: {location: a.sh, runas: root}\n";
+    let bundle = bundle_of(appspec, 0o755, &[("a.sh", 0o755, SH)]);
+    let codes = |uid| {
+        let facts = ScriptFacts { agent: AgentFact { uid, gids: vec![uid] }, ..host() };
+        bundle.codes(SYSTEM, &facts)
+    };
+    let unknown = ("unknown_user", Remedy::EarlierScript);
+    let forbidden = ("user_not_permitted", Remedy::Nothing);
+    assert_eq!(codes(0), [unknown]);
+    // `web` and `root`, each once; `sudo` is root.
+    assert_eq!(codes(65534), [unknown, forbidden, forbidden]);
+    assert_eq!(codes(33), [unknown, forbidden], "web is the agent's own user");
+    let facts = ScriptFacts { agent: AgentFact { uid: 65534, gids: vec![65534] }, ..host() };
+    let expected = "appspec line 7, column 31: the script \"a.sh\" runs as the user \"web\", and hostler runs as user \
+                    65534: only root can change to another user (user_not_permitted); run hostler as root, or leave out \
+                    `runas` and `sudo`";
+    assert_eq!(bundle.told(SYSTEM, &facts)[1], (expected.to_owned(), Remedy::Nothing));
+}
+
+#[test]
 fn only_what_runs_before_a_script_can_make_its_user() {
     let remedy = |appspec: &str| {
         let text = appspec.replace("GONE", "{location: a.sh, runas: gone}").replace("ROOT", "{location: a.sh}");

@@ -1,0 +1,48 @@
+//! The revisions to which a group can return.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{DeploymentId, Sha256Digest};
+use crate::label::Label;
+use crate::machine::state::{Deployment, Group};
+use crate::machine::{earlier, is_newer_than_installed};
+
+/// A revision to which the group can return.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The deployment that installed it, as `rollback --to` takes it.
+    pub deployment: DeploymentId,
+    /// SHA-256 of the bundle; `None` for a directory.
+    pub revision: Option<Sha256Digest>,
+    /// What the revision's publisher calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<Label>,
+    /// The revision for people. Daemons of earlier versions leave it out: [`super::Status::name_earlier`].
+    #[serde(default)]
+    pub name: String,
+    /// Where the bundle came from.
+    pub location: String,
+    /// When the deployment ended, milliseconds since 1970.
+    pub at_ms: Option<u64>,
+    /// Whether it came to the host after the installed revision: the host went back past it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub newer: bool,
+}
+
+/// The revisions to which the group can return, the newest first, one row each.
+pub(super) fn of_group(group: &Group) -> Vec<Earlier> {
+    earlier(group).map(|deployment| of_deployment(group, deployment)).collect()
+}
+
+fn of_deployment(group: &Group, deployment: &Deployment) -> Earlier {
+    let revision = &deployment.request.revision;
+    Earlier {
+        deployment: deployment.id.clone(),
+        revision: revision.digest,
+        label: revision.label.clone(),
+        name: revision.name(),
+        location: revision.location.clone(),
+        at_ms: deployment.finished_ms,
+        newer: is_newer_than_installed(group, deployment),
+    }
+}
