@@ -16,6 +16,7 @@
 mod codedeploy;
 mod codedeploy_agent;
 mod deployment;
+mod events;
 #[path = "../support/eventually.rs"]
 #[allow(dead_code)]
 mod eventually;
@@ -68,6 +69,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("download", s3::download),
     ("delta", s3::delta),
     ("codedeploy", codedeploy_agent::run),
+    ("events", events::run),
 ];
 
 fn main() -> ExitCode {

@@ -7,13 +7,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hostler_core::hook::HookRun;
+use nix::unistd::{ForkResult, fork, setsid};
 
-use super::SUPERVISOR_VERB;
 use super::directory::{RunDirectory, SUPERVISOR_LOG};
+use super::{DETACH, SUPERVISOR_VERB};
 use crate::clock;
 
 /// The first part of a supervisor unit's name, before the part that makes it unique.
@@ -61,6 +62,18 @@ pub enum LaunchError {
     },
 }
 
+/// A supervisor that was begun.
+pub(super) struct Begun(Option<Child>);
+
+impl Begun {
+    /// Waits for the process that was begun here, which ends as soon as the supervisor has left it.
+    pub fn reap(self) {
+        if let Some(mut child) = self.0 {
+            let _ = child.wait();
+        }
+    }
+}
+
 impl Launcher {
     /// Finds out whether systemd manages this host and takes transient services from this process.
     ///
@@ -84,14 +97,16 @@ impl Launcher {
     }
 
     /// Starts a supervisor on a run directory and does not wait for it. Blocks while systemd answers.
-    pub(super) fn launch(self, program: &Path, directory: &RunDirectory, run: &HookRun) -> Result<(), LaunchError> {
+    pub(super) fn launch(self, program: &Path, directory: &RunDirectory, run: &HookRun) -> Result<Begun, LaunchError> {
         match self {
             Self::Systemd { version } => {
                 static LAUNCHES: AtomicU64 = AtomicU64::new(0);
                 let unit = unit_name(run, clock::now_ms(), LAUNCHES.fetch_add(1, Ordering::Relaxed));
-                launch_by_systemd(&systemd_arguments(version, &unit, program, directory.path(), run))
+                launch_by_systemd(&systemd_arguments(version, &unit, program, directory.path(), run))?;
+                Ok(Begun(None))
             }
             Self::Plain => launch_here(program, directory)
+                .map(|child| Begun(Some(child)))
                 .map_err(|source| LaunchError::Run { program: program.display().to_string(), source }),
         }
     }
@@ -186,33 +201,33 @@ fn launch_by_systemd(arguments: &[OsString]) -> Result<(), LaunchError> {
     Err(LaunchError::Refused { message: format!("{} ({})", said.trim(), output.status) })
 }
 
-#[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
-fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<()> {
+/// The supervisor leaves this process's family by itself ([`detach`]). Nothing is done between fork and exec, so that the C
+/// library makes the process without a copy of this one's page tables.
+fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<Child> {
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(directory.file(SUPERVISOR_LOG))?;
     let mut command = Command::new(program);
-    command.arg(SUPERVISOR_VERB).arg(directory.path()).env_clear();
+    command.arg(SUPERVISOR_VERB).arg(directory.path()).arg(DETACH).env_clear();
     // The log's local time is in the agent's zone.
     command.envs(std::env::var_os("TZ").map(|zone| ("TZ", zone)));
-    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    // Two forks: the supervisor is no child of the agent, so neither this agent nor a later one has to reap it.
-    let leave = || {
-        // SAFETY: only fork, _exit and setsid are called, all safe between fork and exec; the parent of the second
-        // fork ends without running destructors, so nothing of the agent's memory is used twice.
-        unsafe {
-            match nix::libc::fork() {
-                -1 => return Err(io::Error::last_os_error()),
-                0 => {}
-                _ => nix::libc::_exit(0),
-            }
-            if nix::libc::setsid() == -1 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    };
-    // SAFETY: see above; the closure neither allocates nor takes locks.
-    unsafe { command.pre_exec(leave) };
-    command.spawn()?.wait().map(drop)
+    // Ctrl-C at the terminal of the agent is not for it.
+    command.process_group(0);
+    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()
+}
+
+/// Makes this process's child go on in a session of its own, and ends this process: the supervisor is no child of the
+/// agent, so neither this agent nor a later one has to reap it. Call it before the first thread starts.
+///
+/// # Errors
+/// When there can be no child or no session.
+#[allow(unsafe_code)]
+pub(super) fn detach() -> io::Result<()> {
+    // SAFETY: this process has one thread, so its child may do anything.
+    if let ForkResult::Parent { .. } = unsafe { fork() }? {
+        // SAFETY: ends this process without running what is the child's to run.
+        unsafe { nix::libc::_exit(0) };
+    }
+    setsid()?;
+    Ok(())
 }
 
 #[cfg(test)]
