@@ -15,6 +15,7 @@ use nix::sys::time::TimeValLike as _;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tempfile::TempDir;
 
+use crate::booted;
 use crate::codedeploy::{CommandService, Moment, s3, specification};
 use crate::deployment::{TINY_EVENTS, tiny_bundle};
 use crate::support::{memory_directory, output};
@@ -30,10 +31,11 @@ pub fn run() -> bool {
     // Supervisors leave their agent's family; here they end as children of this process, whose usage counts.
     nix::sys::prctl::set_child_subreaper(true).expect("a subreaper");
     let programs = Programs::new();
-    commanded(&programs) & polls(&programs) & starts(&programs) & from_a_directory(&programs)
+    commanded(&programs) & booted::run(&programs) & polls(&programs) & starts(&programs) & from_a_directory(&programs)
 }
 
-struct Programs {
+/// The measured programs.
+pub struct Programs {
     now: PathBuf,
     baseline: Option<PathBuf>,
 }
@@ -47,8 +49,12 @@ impl Programs {
         Self { now: env!("CARGO_BIN_EXE_hostler").into(), baseline }
     }
 
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.now.as_path()).chain(self.baseline.as_deref())
+    }
+
     /// Measures each program `ROUNDS` times in turn; each measurement gives one figure of each row.
-    fn rows<const N: usize>(&self, rows: [(&str, &str, f64); N], measure: impl Fn(&Path) -> [f64; N]) -> bool {
+    pub fn rows<const N: usize>(&self, rows: [(&str, &str, f64); N], measure: impl Fn(&Path) -> [f64; N]) -> bool {
         let (mut now, mut before) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             before.extend(self.baseline.as_deref().map(&measure));
@@ -71,17 +77,18 @@ impl Programs {
     }
 }
 
-fn median(figures: impl Iterator<Item = f64>) -> f64 {
+pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
 
 /// A CodeDeploy service, and a host that it commands.
-struct Host {
-    room: TempDir,
-    service: CommandService,
+pub struct Host {
+    root: PathBuf,
+    pub service: CommandService,
     calls: Arc<Mutex<Vec<Seen>>>,
+    _room: Option<TempDir>,
 }
 
 /// The service's view of a call.
@@ -102,8 +109,15 @@ impl Drop for Daemon {
 
 impl Host {
     fn new() -> Self {
-        let host = Self { room: memory_directory(), service: CommandService::start(), calls: Arc::default() };
-        host.service.configure(&host.root());
+        let room = memory_directory();
+        let host = Self::with(CommandService::start(), room.path().join("root"));
+        Self { _room: Some(room), ..host }
+    }
+
+    /// A host whose root prefix is this directory.
+    pub fn with(service: CommandService, root: PathBuf) -> Self {
+        let host = Self { root, service, calls: Arc::default(), _room: None };
+        host.service.configure(&host.root);
         let calls = Arc::clone(&host.calls);
         host.service.on_call(move |name, moment| {
             calls.lock().expect("the calls").push(Seen { name: name.to_owned(), moment, at: Instant::now() });
@@ -111,18 +125,14 @@ impl Host {
         host
     }
 
-    fn root(&self) -> PathBuf {
-        self.room.path().join("root")
-    }
-
     fn start(&self, program: &Path) -> Daemon {
         let mut command = Command::new(program);
-        command.arg("run").arg("--root").arg(self.root()).env_clear().env("PATH", "/usr/bin:/bin");
+        command.arg("run").arg("--root").arg(&self.root).env_clear().env("PATH", "/usr/bin:/bin");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Daemon(command.spawn().expect("the daemon"))
     }
 
-    fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+    pub fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
         let began = Instant::now();
         while !is_so() {
             assert!(began.elapsed() < PATIENCE, "{what}: {:?}", self.service.calls());
@@ -130,7 +140,7 @@ impl Host {
         }
     }
 
-    fn polls(&self) -> usize {
+    pub fn polls(&self) -> usize {
         self.service.calls().iter().filter(|call| *call == "PollHostCommand").count()
     }
 }
@@ -142,12 +152,7 @@ fn commanded(programs: &Programs) -> bool {
         ("the same: CPU, supervisors and hooks in it", "ms", 0.5),
         ("a hook that does nothing, from the command to the report", "ms", 0.4),
     ];
-    let bundle = memory_directory();
-    tiny_bundle(bundle.path());
-    let packed = memory_directory();
-    let packed = packed.path().join("tiny.tgz");
-    output(Command::new("tar").arg("-czf").arg(&packed).arg(".").current_dir(bundle.path()));
-    let content = fs::read(&packed).expect("the packed bundle");
+    let content = bundle();
     let stand_in = Mutex::new(Vec::new());
     let within = programs.rows(rows, |program| {
         let (one, _) = block(program, &content, 1);
@@ -163,6 +168,33 @@ fn commanded(programs: &Programs) -> bool {
     within
 }
 
+/// One file and five hooks that do nothing, packed.
+pub fn bundle() -> Vec<u8> {
+    let (bundle, packed) = (memory_directory(), memory_directory());
+    tiny_bundle(bundle.path());
+    let packed = packed.path().join("tiny.tgz");
+    output(Command::new("tar").arg("-czf").arg(&packed).arg(".").current_dir(bundle.path()));
+    fs::read(&packed).expect("the packed bundle")
+}
+
+/// Deploys so many times, one after another; returns the seconds of each.
+pub fn deploy_all(host: &Host, first: usize, deployments: usize) -> Vec<f64> {
+    let mut events = vec!["DownloadBundle", "BeforeInstall", "Install"];
+    events.extend(TINY_EVENTS.iter().skip(1));
+    let one = |number| {
+        let id = format!("d-BENCH{number:04}");
+        let began = Instant::now();
+        host.service.deploy(&specification(&id, "bench", s3("tiny.tgz", "tgz")), &events);
+        let last = format!("{id}/{}", events.last().expect("an event"));
+        host.wait(&last, || host.service.reports().iter().any(|report| report.command == last));
+        began.elapsed().as_secs_f64()
+    };
+    let walls = (first..first + deployments).map(one).collect();
+    let failed: Vec<_> = host.service.reports().into_iter().filter(|report| report.status != "Succeeded").collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    walls
+}
+
 struct Block {
     walls: Vec<f64>,
     /// Of the daemon, its supervisors and their scripts, from start to end.
@@ -175,35 +207,24 @@ fn block(program: &Path, content: &[u8], deployments: usize) -> (Block, Host) {
     let before = children_seconds();
     let daemon = host.start(program);
     host.wait("the service is polled", || host.polls() > 0);
-    let mut events = vec!["DownloadBundle", "BeforeInstall", "Install"];
-    events.extend(TINY_EVENTS.iter().skip(1));
-    let walls = (0..deployments).map(|number| {
-        let id = format!("d-BENCH{number:04}");
-        let began = Instant::now();
-        host.service.deploy(&specification(&id, "bench", s3("tiny.tgz", "tgz")), &events);
-        let last = format!("{id}/{}", events.last().expect("an event"));
-        host.wait(&last, || host.service.reports().iter().any(|report| report.command == last));
-        began.elapsed().as_secs_f64()
-    });
-    let walls = walls.collect();
-    let failed: Vec<_> = host.service.reports().into_iter().filter(|report| report.status != "Succeeded").collect();
-    assert!(failed.is_empty(), "{failed:?}");
+    let walls = deploy_all(&host, 0, deployments);
     drop(daemon);
     reap();
     (Block { walls, cpu: children_seconds() - before }, host)
 }
 
 /// One command as the service saw it.
-struct Event {
-    is_hook: bool,
+pub struct Event {
+    pub is_hook: bool,
     /// Seconds from the answer that brought the command to the call that reports its end.
-    took: f64,
+    pub took: f64,
     /// Of them, seconds in which the service worked on calls.
-    in_service: f64,
+    pub in_service: f64,
 }
 
 impl Host {
-    fn events(&self) -> Vec<Event> {
+    /// The commands that were reported, in their order.
+    pub fn events(&self) -> Vec<Event> {
         let calls = self.calls.lock().expect("the calls");
         let mut events: Vec<Event> = Vec::new();
         let mut brought = None;

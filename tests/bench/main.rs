@@ -11,6 +11,7 @@
     clippy::disallowed_methods
 )]
 
+mod booted;
 #[path = "../support/codedeploy/mod.rs"]
 #[allow(dead_code)]
 mod codedeploy;
@@ -26,6 +27,9 @@ mod hooks;
 mod http_server;
 mod idle;
 mod logs;
+#[path = "../support/machine.rs"]
+#[allow(dead_code)]
+mod machine;
 #[path = "../support/made_once.rs"]
 #[allow(dead_code)]
 mod made_once;
@@ -45,11 +49,15 @@ mod support;
 mod syncs;
 #[path = "../support/syncs.rs"]
 mod trace;
+#[path = "../support/tree.rs"]
+#[allow(dead_code)]
+mod tree;
 mod unpack;
 mod update;
 
 use std::process::ExitCode;
 
+use eventually::eventually;
 use requirement::skip;
 
 /// One figure by its name; true if it is within its bounds.

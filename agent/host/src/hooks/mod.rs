@@ -65,6 +65,7 @@ mod script;
 mod spawn;
 mod supervision;
 mod supervisor;
+mod transient_unit;
 mod wait;
 
 use std::io;
