@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hostler_core::error_chain::chain;
-use zbus::zvariant::Value;
+use zbus::Variant;
 
 use super::launch::LaunchError;
 
@@ -18,7 +18,7 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 
 /// One property of a transient service, as org.freedesktop.systemd1(5) names it.
-pub type Property<'a> = (&'a str, Value<'a>);
+pub type Property<'a> = (&'a str, Variant<'a>);
 
 /// A command as `ExecStart` has it: the program, its arguments with its name, and whether its failure counts for nothing.
 type Command = (String, Vec<String>, bool);
@@ -33,7 +33,7 @@ pub fn exec_start<'a>(program: &Path, arguments: &[&OsStr]) -> Result<Property<'
     let rest = arguments.iter().map(|argument| Ok(text(argument)?.replace('$', "$$")));
     let arguments = std::iter::once(Ok(program.clone())).chain(rest).collect::<Result<Vec<_>, LaunchError>>()?;
     let commands: Vec<Command> = vec![(program, arguments, false)];
-    Ok(("ExecStart", Value::new(commands)))
+    Ok(("ExecStart", Variant::new(commands)))
 }
 
 /// Starts a service with these properties, and returns when systemd has taken the job. Blocks for at most `patience`.
@@ -53,18 +53,18 @@ pub fn start(unit: &str, properties: &[Property<'_>], patience: Duration) -> Res
 pub fn version(patience: Duration) -> Result<String, LaunchError> {
     let answer = call(patience, "Get", "org.freedesktop.DBus.Properties", &(MANAGER, "Version"))?;
     let body = answer.body();
-    let value: Value<'_> = body.deserialize().map_err(refused)?;
+    let value: Variant<'_> = body.deserialize().map_err(refused)?;
     value.downcast::<String>().map_err(refused)
 }
 
 fn call<B>(patience: Duration, method: &str, interface: &str, body: &B) -> Result<zbus::Message, LaunchError>
 where
-    B: serde::ser::Serialize + zbus::zvariant::DynamicType,
+    B: serde::ser::Serialize + zbus::DynamicType,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let unreachable = |source| LaunchError::Run { program: "systemd's socket".to_owned(), source };
     let answer = runtime.map_err(unreachable)?.block_on(tokio::time::timeout(patience, async {
-        let connection = zbus::connection::Builder::address(ADDRESS)?.p2p().build().await?;
+        let connection = zbus::connection::Builder::address(ADDRESS).p2p().build().await?;
         connection.call_method(None::<()>, OBJECT, Some(interface), method, body).await
     }));
     match answer {
