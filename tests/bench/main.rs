@@ -11,11 +11,13 @@
     clippy::disallowed_methods
 )]
 
+mod booted;
 #[path = "../support/codedeploy/mod.rs"]
 #[allow(dead_code)]
 mod codedeploy;
 mod codedeploy_agent;
 mod deployment;
+mod events;
 #[path = "../support/eventually.rs"]
 #[allow(dead_code)]
 mod eventually;
@@ -25,6 +27,9 @@ mod hooks;
 mod http_server;
 mod idle;
 mod logs;
+#[path = "../support/machine.rs"]
+#[allow(dead_code)]
+mod machine;
 #[path = "../support/made_once.rs"]
 #[allow(dead_code)]
 mod made_once;
@@ -44,11 +49,15 @@ mod support;
 mod syncs;
 #[path = "../support/syncs.rs"]
 mod trace;
+#[path = "../support/tree.rs"]
+#[allow(dead_code)]
+mod tree;
 mod unpack;
 mod update;
 
 use std::process::ExitCode;
 
+use eventually::eventually;
 use requirement::skip;
 
 /// One figure by its name; true if it is within its bounds.
@@ -68,6 +77,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("download", s3::download),
     ("delta", s3::delta),
     ("codedeploy", codedeploy_agent::run),
+    ("events", events::run),
 ];
 
 fn main() -> ExitCode {

@@ -58,6 +58,7 @@ impl Bench {
             archive,
             working_directory: "/".into(),
             user: None,
+            account: None,
             environment: [
                 ("PATH", "/usr/bin:/bin"),
                 ("DEPLOYMENT_ID", "d-ABCDEFGHI"),

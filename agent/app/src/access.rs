@@ -12,10 +12,11 @@ use hostler_core::machine::event::WorkFailure;
 use hostler_core::machine::state::Group;
 use hostler_host::layout::Layout;
 use hostler_host::perms::passage::{self, EVERYONE_PASSES, Passage};
+use hostler_host::users::User;
 use hostler_host::{atomic, group_directory, users};
 
 use crate::setup::Setup;
-use crate::threads::blocking;
+use crate::threads::brief;
 
 /// The CodeDeploy agent's mode, so that it and its tools can still use the directories.
 const AS_THE_CODEDEPLOY_AGENT: u32 = 0o755;
@@ -123,28 +124,32 @@ impl Way {
         Self { directory, access: setup.settings.bundle_access(key) }
     }
 
-    /// Opens the path to the user of a script, and to every user where the configuration says so. An unknown user and a
-    /// missing bundle are no errors here: the script itself fails.
+    /// Opens the path to the user of a script (`None` is the agent's own user), and to every user where the configuration
+    /// says so. Returns the user, if there is one: an unknown user and a missing bundle are no errors here, because the
+    /// script itself fails.
     ///
     /// # Errors
     /// The access rights of the directory cannot be set.
-    pub async fn admit(&self, user: Option<&str>) -> Result<(), WorkFailure> {
+    pub async fn admit(&self, user: Option<&str>) -> Result<Option<User>, WorkFailure> {
         let (way, user) = (self.clone(), user.map(str::to_owned));
-        let admit = move || match way.admit_now(user.as_deref()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(cannot("open the way through", &way.directory)(error))
+        brief(move || {
+            let found = user.as_deref().map_or_else(users::current, users::lookup).ok();
+            match way.admit_now(found.as_ref().filter(|_| user.is_some())) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    Err(cannot("open the way through", &way.directory)(error))
+                }
+                _ => Ok(found),
             }
-            _ => Ok(()),
-        };
-        blocking(admit).await
+        })
+        .await
     }
 
-    fn admit_now(&self, user: Option<&str>) -> io::Result<()> {
+    fn admit_now(&self, user: Option<&User>) -> io::Result<()> {
         if self.access == BundleAccess::Everyone {
             return passage::let_everyone_pass(&self.directory);
         }
-        let Some(user) = user.and_then(|name| users::lookup(name).ok()) else { return Ok(()) };
-        if let Passage::ForEveryone { why } = passage::let_pass(&self.directory, &user)? {
+        let Some(user) = user else { return Ok(()) };
+        if let Passage::ForEveryone { why } = passage::let_pass(&self.directory, user)? {
             log::warn!(
                 user = user.name, directory:% = self.directory.display();
                 "every user of this host reaches the unpacked bundle in {}: it has no access control list for {}: {why}",

@@ -101,7 +101,7 @@ pub fn also_as_the_agent(directory: &Path, program: &str) {
 }
 
 fn local_now() -> jiff::Zoned {
-    hostler_host::clock::now().to_zoned(jiff::tz::TimeZone::system())
+    hostler_host::clock::now().to_zoned(hostler_host::clock::local_zone())
 }
 
 /// The level of the log for people and of the shipped file; the CodeDeploy agent's log has more.

@@ -98,7 +98,7 @@ fn main() -> ExitCode {
     if let (Some(verb), path) = (arguments.next(), arguments.next().unwrap_or_default()) {
         let path = std::path::Path::new(&path);
         if verb == hostler_host::hooks::SUPERVISOR_VERB {
-            return hostler_host::hooks::supervise(path);
+            return hostler_host::hooks::supervise(path, &arguments.next().unwrap_or_default());
         }
         if verb == hostler_host::probe::CHECK_RUNNER_VERB {
             return ended(

@@ -23,16 +23,23 @@ pub fn block_on<F: Future<Output = Outcome>>(work: F) -> Outcome {
     outcome.unwrap_or_else(|panicked| Err(Failure::new(ExitCode::Failed, panicked)))
 }
 
-/// Runs blocking work on a separate thread. A panic there is passed on.
+/// Runs blocking work that may take much memory on a separate thread. A panic there is passed on.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
 ) -> Result<T, WorkFailure> {
     // The memory of a large bundle must be free before the next effect takes its own.
-    let work = || {
+    brief(|| {
         let result = work();
         memory::return_freed_memory();
         result
-    };
+    })
+    .await
+}
+
+/// Runs blocking work that takes little memory on a separate thread. A panic there is passed on.
+pub async fn brief<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WorkFailure> + Send + 'static,
+) -> Result<T, WorkFailure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

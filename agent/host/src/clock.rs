@@ -2,10 +2,13 @@
 //! `clippy.toml` holds both to it; measuring how long something takes is free everywhere (`Instant`).
 
 use std::io::Read;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hostler_core::ids::DeploymentId;
 use hostler_core::lifecycle::Clocks;
+use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 
 /// The time as file systems give it.
@@ -60,22 +63,46 @@ pub fn now() -> jiff::Timestamp {
 }
 
 /// The local time.
-#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub(crate) fn local_now() -> jiff::civil::DateTime {
-    jiff::Zoned::now().datetime()
+    now().to_zoned(local_zone()).datetime()
+}
+
+/// How long a zone that was read is used: an administrator may change it while the daemon runs.
+const ZONE_AGE: Duration = Duration::from_mins(5);
+
+/// The local zone: of `TZ`, or else of `/etc/localtime`; UTC where neither says.
+///
+/// jiff's own search lists the whole database of zones for a name that is not needed here: some forty directories, in
+/// each process that writes a time.
+pub fn local_zone() -> TimeZone {
+    static READ: Mutex<Option<(Instant, TimeZone)>> = Mutex::new(None);
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((at, zone)) = read.as_ref()
+        && at.elapsed() < ZONE_AGE
+    {
+        return zone.clone();
+    }
+    let zone = read_zone(std::env::var_os("TZ").is_some_and(|zone| !zone.is_empty()), Path::new("/etc/localtime"));
+    *read = Some((Instant::now(), zone.clone()));
+    zone
+}
+
+fn read_zone(is_in_environment: bool, localtime: &Path) -> TimeZone {
+    let read = || TimeZone::tzif("", &std::fs::read(localtime).ok()?).ok();
+    let read = if is_in_environment { None } else { read() };
+    read.unwrap_or_else(TimeZone::system)
 }
 
 /// A time for people: local, to the second, with the zone's offset.
 pub fn local_time(milliseconds: u64) -> String {
     let time = i64::try_from(milliseconds).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    time.unwrap_or_default().to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
+    time.unwrap_or_default().to_zoned(local_zone()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
 }
 
 /// A local time as `scripts.log` has it (`2026-11-30 18:20:18`), with the offset of this host's zone at that time. What is
 /// no such time stays as it is.
 pub fn with_zone(time: &str) -> String {
-    let zoned = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", time)
-        .and_then(|time| time.to_zoned(jiff::tz::TimeZone::system()));
+    let zoned = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", time).and_then(|time| time.to_zoned(local_zone()));
     zoned.map_or_else(|_| time.to_owned(), |zoned| zoned.strftime("%Y-%m-%d %H:%M:%S%:z").to_string())
 }
 
@@ -121,4 +148,33 @@ pub fn fresh_deployment_id() -> std::io::Result<DeploymentId> {
     let signs = random_bytes::<9>()?.map(|b| char::from(SIGNS[usize::from(b % 32)]));
     let text: String = ['d', '-'].into_iter().chain(signs).collect();
     text.parse().map_err(std::io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of zoneinfo: one offset, without a change.
+    fn zone_file(name: &str, hours: i32) -> Vec<u8> {
+        let block = || {
+            let counts = [0_u32, 0, 0, 0, 1, 4].map(u32::to_be_bytes).concat();
+            let offset = (hours * 3600).to_be_bytes();
+            [b"TZif2".as_slice(), &[0; 15], &counts, &offset, &[0, 0], name.as_bytes(), b"\0"].concat()
+        };
+        [block(), block(), format!("\n{name}{}\n", -hours).into_bytes()].concat()
+    }
+
+    #[test]
+    fn the_local_zone_is_that_of_etc_localtime_unless_the_environment_names_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let localtime = directory.path().join("localtime");
+        std::fs::write(&localtime, zone_file("XST", 5)).unwrap();
+        let hour = |zone: TimeZone| jiff::Timestamp::UNIX_EPOCH.to_zoned(zone).hour();
+        assert_eq!(hour(read_zone(false, &localtime)), 5);
+        let system = hour(TimeZone::system());
+        assert_eq!(hour(read_zone(true, &localtime)), system);
+        assert_eq!(hour(read_zone(false, &directory.path().join("absent"))), system);
+        std::fs::write(&localtime, "no zone").unwrap();
+        assert_eq!(hour(read_zone(false, &localtime)), system);
+    }
 }

@@ -3,26 +3,13 @@
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hostler_core::hook::DEFAULT_PATH;
 use nix::unistd::{Gid, Uid};
 
-/// A user as a process needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// The login name; the number as text if the user database has no entry.
-    pub name: String,
-    /// User id.
-    pub uid: u32,
-    /// Primary group id.
-    pub gid: u32,
-    /// All group ids, including the primary one.
-    pub groups: Vec<u32>,
-    /// Home directory; `/` if the user database has no entry.
-    pub home: PathBuf,
-    /// Login shell, which may refuse logins; `/bin/sh` where the user database has no entry.
-    pub shell: PathBuf,
-}
+pub use hostler_core::hook::User;
 
 /// Why a user cannot be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +77,24 @@ pub fn is_member(uid: u32, group: &str) -> bool {
 /// The group whose members may ask the daemon for anything that root may, and read the output of hooks.
 pub const SERVICE_GROUP: &str = "hostler";
 
+/// How long the answer about the service group is used. A package makes the group before it starts the daemon.
+const GROUP_AGE: Duration = Duration::from_secs(10);
+
 /// The number of [`SERVICE_GROUP`]; `None` if the group does not exist.
+///
+/// It is asked for with every directory and log of a deployment, and for a group that is missing the system looks
+/// through a dozen directories; so an answer is used for ten seconds.
 pub fn service_group() -> Option<u32> {
-    group_id(SERVICE_GROUP)
+    static ANSWER: Mutex<Option<(Instant, Option<u32>)>> = Mutex::new(None);
+    let mut answer = ANSWER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((at, group)) = *answer
+        && at.elapsed() < GROUP_AGE
+    {
+        return group;
+    }
+    let group = group_id(SERVICE_GROUP);
+    *answer = Some((Instant::now(), group));
+    group
 }
 
 /// Whether a group of this name exists.

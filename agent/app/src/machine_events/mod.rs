@@ -164,6 +164,7 @@ impl Runner {
             archive: setup.layout.machine_scripts(run.event),
             working_directory: "/".into(),
             user: None,
+            account: None,
             environment: with_defaults(
                 environment(run, &self.instance, members, timeout_seconds, root.as_deref()),
                 locale_of_scripts(setup),

@@ -13,7 +13,6 @@ use hostler_core::machine::State;
 use hostler_host::log_follow::{FileSource, JournalSource, Redaction, Tail};
 use hostler_host::secret_files::SecretFiles;
 use hostler_host::{clock, regular};
-use jiff::tz::TimeZone;
 use tokio::sync::Notify;
 
 use crate::failure::Failure;
@@ -102,7 +101,7 @@ pub fn files(setup: &Setup, settings: &LogSettings, names: &Names) -> Result<Vec
     if let Some(target) = &settings.metrics {
         files.push(FileSettings::new(&setup.layout.metrics_log().display().to_string(), target.clone()));
     }
-    let zone = TimeZone::system();
+    let zone = clock::local_zone();
     let source = |file: &FileSettings| {
         let what = || format!("logs: {} cannot be followed", file.file);
         FileSource::new(file, names.clone(), &zone).with_context(what).map_err(usage)
@@ -133,7 +132,7 @@ fn follow_group(
     file.rules.datetime_format = Some(SCRIPTS_LOG_TIME.to_owned());
     let names =
         names.clone().with("application", key.application.as_str()).with("deployment_group", key.group.as_str());
-    let source = FileSource::new(&file, names, &TimeZone::system())?;
+    let source = FileSource::new(&file, names, &clock::local_zone())?;
     // An older agent's positions have that name; lines that it shipped are not shipped again.
     let source = source.known_as(&setup.layout.named_group(key).join(LOGS));
     tail.follow(source.of_deployments(), clock::now_ms());

@@ -7,8 +7,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::engine::Handle;
 
-/// Time after a poll in which its remains end too: closing connections, notified tasks.
-const SETTLED: Duration = Duration::from_millis(250);
+/// A wait that is longer than this is idle time: what a poll leaves has ended by then (closing connections, notified tasks).
+/// After a shorter wait the next poll would only map the same memory again, which costs more than the poll.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Waits this long.
 pub async fn sleep_idle(handle: &Handle, pause: Duration) {

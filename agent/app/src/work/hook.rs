@@ -9,6 +9,7 @@ use hostler_core::hook::{
 use hostler_core::machine::event::{FailureKind, WorkFailure};
 use hostler_core::machine::state::Script;
 use hostler_host::hooks;
+use hostler_host::users::User;
 use hostler_host::{atomic, clock, locale};
 
 use crate::access;
@@ -84,10 +85,11 @@ async fn run(
     if let Err(problem) = compatibility.check_script(setup, &job.group.key, script, &run_directory) {
         return could_not_start(fail(problem));
     }
-    let run = surrounded(worker, setup, job, event, index, script).await;
-    let way = Way::to(setup, &job.group.key, &script.archive);
-    if let Err(failure) = way.admit(run.user.as_deref()).await {
-        return could_not_start(failure);
+    let mut run = surrounded(worker, setup, job, event, index, script).await;
+    match Way::to(setup, &job.group.key, &script.archive).admit(run.user.as_deref()).await {
+        // run.json is text. Without the user there, the supervisor looks it up.
+        Ok(found) => run.account = found.filter(User::is_text),
+        Err(failure) => return could_not_start(failure),
     }
     hooks::run(&worker.launcher, &worker.program, &run_directory, &run).await
 }
@@ -151,6 +153,7 @@ fn hook_run(
         working_directory: setup.settings.hooks.working_directory.clone().unwrap_or_else(|| archive.clone()),
         archive,
         user: script.user().map(str::to_owned),
+        account: None,
         environment: with_own(environment(&facts), &script.environment),
         inherit_environment: setup.settings.hooks.inherit_environment,
         timeout_seconds: timeout_seconds(job, script),

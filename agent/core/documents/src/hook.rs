@@ -40,6 +40,10 @@ pub struct HookRun {
     pub working_directory: PathBuf,
     /// The user to run as; `None` is the agent's own user.
     pub user: Option<String>,
+    /// That user as the agent found it in the user database. `None` where the agent did not find it, and for a run that an
+    /// older agent began: then the supervisor looks it up.
+    #[serde(default)]
+    pub account: Option<User>,
     /// The whole environment except HOME, USER, LOGNAME and SHELL, which come from the user database.
     pub environment: Vec<(String, String)>,
     /// Whether to pass the agent's own environment too (`hooks.inherit_environment`).
@@ -91,6 +95,30 @@ pub struct HookRun {
     /// The directory of limits.conf, for a user that the appspec names: `/etc/security`.
     #[serde(default)]
     pub security: Option<PathBuf>,
+}
+
+/// A user as a process needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The login name; the number as text if the user database has no entry.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Primary group id.
+    pub gid: u32,
+    /// All group ids, including the primary one.
+    pub groups: Vec<u32>,
+    /// Home directory; `/` if the user database has no entry.
+    pub home: PathBuf,
+    /// Login shell, which may refuse logins; `/bin/sh` where the user database has no entry.
+    pub shell: PathBuf,
+}
+
+impl User {
+    /// Whether JSON can hold it: the paths are UTF-8.
+    pub fn is_text(&self) -> bool {
+        self.home.to_str().is_some() && self.shell.to_str().is_some()
+    }
 }
 
 /// The default for runs that older agents began.

@@ -18,12 +18,12 @@ pub(super) const CANCEL: &str = "cancel";
 pub(super) const SUPERVISOR_LOG: &str = "supervisor.log";
 const RUN: &str = "run.json";
 const ENVIRONMENT: &str = "environment";
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 const LAUNCH: &str = "launch";
 const STARTED: &str = "started";
-const CANCELLED: &str = "cancelled";
+pub(super) const CANCELLED: &str = "cancelled";
 const PROCESSES: &str = "processes.json";
-const RESULT: &str = "result.json";
+pub(super) const RESULT: &str = "result.json";
 const RESULT_NEW: &str = "result.json.new";
 
 /// Bytes reserved for the result before the script starts, so that a script that fills the disk cannot lose it.

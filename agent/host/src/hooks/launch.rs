@@ -1,23 +1,27 @@
 //! Starts a supervisor so that it outlives the agent.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hostler_core::hook::HookRun;
+use nix::unistd::{ForkResult, fork, setsid};
 
-use super::SUPERVISOR_VERB;
 use super::directory::{RunDirectory, SUPERVISOR_LOG};
+use super::transient_unit::{self, Property};
+use super::{DETACH, SUPERVISOR_VERB};
 use crate::clock;
 
 /// The first part of a supervisor unit's name, before the part that makes it unique.
 pub(super) const UNIT_PREFIX: &str = "hostler-hook-";
+
+/// How long systemd may take to answer at the agent's start.
+const DETECTION: Duration = Duration::from_secs(30);
 
 /// The first systemd that appends output to a file.
 const APPEND_SINCE: u32 = 240;
@@ -56,9 +60,21 @@ pub enum LaunchError {
     /// systemd did not take the service.
     #[error("systemd did not start the hook's supervisor: {message}")]
     Refused {
-        /// The output of systemd-run.
+        /// systemd's error.
         message: String,
     },
+}
+
+/// A supervisor that was begun.
+pub(super) struct Begun(Option<Child>);
+
+impl Begun {
+    /// Waits for the process that was begun here, which ends as soon as the supervisor has left it.
+    pub fn reap(self) {
+        if let Some(mut child) = self.0 {
+            let _ = child.wait();
+        }
+    }
 }
 
 impl Launcher {
@@ -71,36 +87,35 @@ impl Launcher {
         if !booted || !nix::unistd::Uid::effective().is_root() {
             return Self::Plain;
         }
-        let version = Command::new("systemd-run").arg("--version").stdin(Stdio::null()).output();
-        let Some(version) = version.ok().and_then(|output| parse_version(&output.stdout)) else { return Self::Plain };
-        let unit = format!("--unit=hostler-probe-{}-{}", std::process::id(), clock::now_ms());
-        let probe = Command::new("systemd-run")
-            .args(["--quiet", "--no-block", "--collect", &unit, "--", "/bin/true"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if probe.is_ok_and(|status| status.success()) { Self::Systemd { version } } else { Self::Plain }
+        let version = transient_unit::version(DETECTION).ok();
+        let Some(version) = version.as_deref().and_then(parse_version) else { return Self::Plain };
+        let unit = format!("hostler-probe-{}-{}.service", std::process::id(), clock::now_ms());
+        let collected = ("CollectMode", "inactive-or-failed".into());
+        let probed = transient_unit::exec_start(Path::new("/bin/true"), &[])
+            .and_then(|command| transient_unit::start(&unit, &[collected, command], DETECTION));
+        if probed.is_ok() { Self::Systemd { version } } else { Self::Plain }
     }
 
     /// Starts a supervisor on a run directory and does not wait for it. Blocks while systemd answers.
-    pub(super) fn launch(self, program: &Path, directory: &RunDirectory, run: &HookRun) -> Result<(), LaunchError> {
+    pub(super) fn launch(self, program: &Path, directory: &RunDirectory, run: &HookRun) -> Result<Begun, LaunchError> {
         match self {
             Self::Systemd { version } => {
                 static LAUNCHES: AtomicU64 = AtomicU64::new(0);
                 let unit = unit_name(run, clock::now_ms(), LAUNCHES.fetch_add(1, Ordering::Relaxed));
-                launch_by_systemd(&systemd_arguments(version, &unit, program, directory.path(), run))
+                let properties = properties(version, program, directory.path(), run)?;
+                transient_unit::start(&unit, &properties, clock::seconds(run.start_seconds))?;
+                Ok(Begun(None))
             }
             Self::Plain => launch_here(program, directory)
+                .map(|child| Begun(Some(child)))
                 .map_err(|source| LaunchError::Run { program: program.display().to_string(), source }),
         }
     }
 }
 
-/// The version in the first line of `systemd-run --version`: `systemd 252 (252.39-1~deb12u1)`.
-fn parse_version(output: &[u8]) -> Option<u32> {
-    let text = String::from_utf8_lossy(output);
-    let number = text.strip_prefix("systemd ")?.split(|c: char| !c.is_ascii_digit()).next()?;
+/// The number that a version begins with: `252.39-1~deb12u1`, and `systemd 239` of older ones.
+fn parse_version(version: &str) -> Option<u32> {
+    let number = version.trim_start_matches("systemd ").split(|c: char| !c.is_ascii_digit()).next()?;
     number.parse().ok()
 }
 
@@ -112,107 +127,79 @@ fn unit_name(run: &HookRun, now_ms: u64, launches: u64) -> String {
     format!("{UNIT_PREFIX}{}-{event}-{now_ms:x}-{process:x}-{launches:x}.service", run.deployment)
 }
 
-/// The arguments of systemd-run that bring up a supervisor.
-fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &Path, run: &HookRun) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = [
-        "--quiet",
-        "--no-block",
+/// The properties of the service that is a supervisor.
+fn properties(
+    version: u32,
+    program: &Path,
+    run_directory: &Path,
+    run: &HookRun,
+) -> Result<Vec<Property<'static>>, LaunchError> {
+    let stop = clock::seconds(run.grace_seconds).as_secs() + 15;
+    let mut properties: Vec<Property<'static>> = vec![
+        ("Description", format!("hostler: {} of deployment {}", printable(&run.event), run.deployment).into()),
         // Also after a failure: the agent does not reset the state of these units.
-        "--collect",
-        &format!("--unit={unit}"),
-        &format!("--description=hostler: {} of deployment {}", printable(&run.event), run.deployment),
+        ("CollectMode", "inactive-or-failed".into()),
         // Processes that a finished hook left running go on, also when the host's unit is stopped.
-        "--property=KillMode=process",
+        ("KillMode", "process".into()),
         // The script gets a group below the supervisor's, so that killing it spares the supervisor, which reports it.
-        "--property=Delegate=yes",
+        ("Delegate", true.into()),
         // At SIGTERM the supervisor ends the script, which may take the grace period and more.
-        &format!("--property=TimeoutStopSec={}", clock::seconds(run.grace_seconds).as_secs() + 15),
-    ]
-    .map(OsString::from)
-    .into();
+        ("TimeoutStopUSec", (stop * 1_000_000).into()),
+    ];
     if version >= REFUSE_STOP_SINCE {
         // needrestart restarts services that use an old library, and so would end a hook that installs packages, and an
         // application that a hook left running. The agent ends hooks by signals and by their control group.
-        arguments.push("--property=RefuseManualStop=yes".into());
+        properties.push(("RefuseManualStop", true.into()));
     }
     if version >= OOM_POLICY_SINCE {
         // If one process runs out of memory, the script has to deal with it; the default would stop the supervisor.
-        arguments.push("--property=OOMPolicy=continue".into());
+        properties.push(("OOMPolicy", "continue".into()));
     }
     if version >= APPEND_SINCE {
         // Here the waiting agent finds why the supervisor did not come up; older versions of systemd leave it in the
         // journal.
-        let mut log = OsString::from("--property=StandardError=append:");
-        log.push(run_directory.join(SUPERVISOR_LOG));
-        arguments.push(log);
+        let log = run_directory.join(SUPERVISOR_LOG).display().to_string();
+        properties.push(("StandardErrorFileToAppend", log.into()));
     }
-    if let Some(most) = run.tasks_max {
-        arguments.push(format!("--property=TasksMax={most}").into());
-    }
-    if let Some(most) = run.memory_max {
-        // The supervisor, which has less than a mebibyte, is in it too. With the first cgroups systemd makes
-        // MemoryLimit of it.
-        arguments.push(format!("--property=MemoryMax={most}").into());
-    }
-    arguments.extend([
-        "--".into(),
-        program.into(),
-        SUPERVISOR_VERB.into(),
-        without_expansion(run_directory.as_os_str()),
-    ]);
-    arguments
-}
-
-/// systemd expands `$` in the arguments of a service, and `$$` to `$`.
-fn without_expansion(argument: &OsStr) -> OsString {
-    let doubled = argument.as_bytes().iter().flat_map(|b| if *b == b'$' { vec![b'$'; 2] } else { vec![*b] });
-    OsString::from_vec(doubled.collect())
+    properties.extend(run.tasks_max.map(|most| ("TasksMax", most.into())));
+    // The supervisor, which has less than a mebibyte, is in it too. With the first cgroups systemd makes MemoryLimit of
+    // it.
+    properties.extend(run.memory_max.map(|most| ("MemoryMax", most.into())));
+    properties.push(transient_unit::exec_start(program, &[SUPERVISOR_VERB.as_ref(), run_directory.as_os_str()])?);
+    Ok(properties)
 }
 
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).take(64).collect()
 }
 
-fn launch_by_systemd(arguments: &[OsString]) -> Result<(), LaunchError> {
-    let output = Command::new("systemd-run")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| LaunchError::Run { program: "systemd-run".into(), source })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(LaunchError::Refused { message: format!("{} ({})", said.trim(), output.status) })
-}
-
-#[allow(unsafe_code, reason = "between fork and exec there is no safe way")]
-fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<()> {
+/// The supervisor leaves this process's family by itself ([`detach`]). Nothing is done between fork and exec, so that the C
+/// library makes the process without a copy of this one's page tables.
+fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<Child> {
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(directory.file(SUPERVISOR_LOG))?;
     let mut command = Command::new(program);
-    command.arg(SUPERVISOR_VERB).arg(directory.path()).env_clear();
+    command.arg(SUPERVISOR_VERB).arg(directory.path()).arg(DETACH).env_clear();
     // The log's local time is in the agent's zone.
     command.envs(std::env::var_os("TZ").map(|zone| ("TZ", zone)));
-    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    // Two forks: the supervisor is no child of the agent, so neither this agent nor a later one has to reap it.
-    let leave = || {
-        // SAFETY: only fork, _exit and setsid are called, all safe between fork and exec; the parent of the second
-        // fork ends without running destructors, so nothing of the agent's memory is used twice.
-        unsafe {
-            match nix::libc::fork() {
-                -1 => return Err(io::Error::last_os_error()),
-                0 => {}
-                _ => nix::libc::_exit(0),
-            }
-            if nix::libc::setsid() == -1 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    };
-    // SAFETY: see above; the closure neither allocates nor takes locks.
-    unsafe { command.pre_exec(leave) };
-    command.spawn()?.wait().map(drop)
+    // Ctrl-C at the terminal of the agent is not for it.
+    command.process_group(0);
+    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()
+}
+
+/// Makes this process's child go on in a session of its own, and ends this process: the supervisor is no child of the
+/// agent, so neither this agent nor a later one has to reap it. Call it before the first thread starts.
+///
+/// # Errors
+/// When there can be no child or no session.
+#[allow(unsafe_code)]
+pub(super) fn detach() -> io::Result<()> {
+    // SAFETY: this process has one thread, so its child may do anything.
+    if let ForkResult::Parent { .. } = unsafe { fork() }? {
+        // SAFETY: ends this process without running what is the child's to run.
+        unsafe { nix::libc::_exit(0) };
+    }
+    setsid()?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -231,45 +218,48 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_for_systemd() {
+    fn the_service_that_systemd_is_asked_for() {
         let unit = unit_name(&run(), 0xabc, 7);
         assert!(
             unit.starts_with("hostler-hook-d-ABCDEFGHI-AfterInstall-abc-") && unit.ends_with("-7.service"),
             "{unit}"
         );
-        let arguments =
-            systemd_arguments(252, "U.service", Path::new("/usr/bin/hostler"), Path::new("/run/a $HOME"), &run());
-        let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
+        let properties = properties(252, Path::new("/usr/bin/hostler"), Path::new("/run/a $HOME"), &run()).unwrap();
+        let shown: Vec<String> = properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
-            arguments,
+            shown,
             [
-                "--quiet",
-                "--no-block",
-                "--collect",
-                "--unit=U.service",
-                "--description=hostler: AfterInstall of deployment d-ABCDEFGHI",
-                "--property=KillMode=process",
-                "--property=Delegate=yes",
-                "--property=TimeoutStopSec=20",
-                "--property=RefuseManualStop=yes",
-                "--property=OOMPolicy=continue",
-                "--property=StandardError=append:/run/a $HOME/supervisor.log",
-                "--property=TasksMax=4096",
-                "--property=MemoryMax=1048576",
-                "--",
-                "/usr/bin/hostler",
-                "hook-supervisor",
-                "/run/a $$HOME",
+                "Description=\"hostler: AfterInstall of deployment d-ABCDEFGHI\"",
+                "CollectMode=\"inactive-or-failed\"",
+                "KillMode=\"process\"",
+                "Delegate=true",
+                "TimeoutStopUSec=uint64 20000000",
+                "RefuseManualStop=true",
+                "OOMPolicy=\"continue\"",
+                "StandardErrorFileToAppend=\"/run/a $HOME/supervisor.log\"",
+                "TasksMax=uint64 4096",
+                "MemoryMax=uint64 1048576",
+                "ExecStart=[(\"/usr/bin/hostler\", [\"/usr/bin/hostler\", \"hook-supervisor\", \"/run/a $$HOME\"], false)]",
             ]
         );
     }
 
     #[test]
+    fn a_path_that_is_no_text_is_refused() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = Path::new(std::ffi::OsStr::from_bytes(b"/run/\xff"));
+        let error = properties(252, Path::new("/h"), path, &run()).unwrap_err().to_string();
+        assert!(error.contains("is not UTF-8"), "{error}");
+    }
+
+    #[test]
     fn an_old_systemd_is_not_asked_for_what_it_does_not_know() {
         let run = HookRun { tasks_max: None, ..run() };
-        let arguments = |version| systemd_arguments(version, "U.service", Path::new("/h"), Path::new("/r"), &run);
-        let knows = |version, name: &str| arguments(version).iter().any(|found| found.to_string_lossy().contains(name));
-        for name in ["OOMPolicy", "append", "TasksMax"] {
+        let knows = |version, name: &str| {
+            let properties = properties(version, Path::new("/h"), Path::new("/r"), &run).unwrap();
+            properties.iter().any(|(found, _)| *found == name)
+        };
+        for name in ["OOMPolicy", "StandardErrorFileToAppend", "TasksMax"] {
             assert!(!knows(239, name), "{name}");
         }
         assert!(knows(239, "KillMode") && knows(239, "RefuseManualStop") && !knows(238, "RefuseManualStop"));
@@ -277,9 +267,9 @@ mod tests {
 
     #[test]
     fn the_version_of_systemd_is_read() {
-        assert_eq!(parse_version(b"systemd 252 (252.39-1~deb12u1)\n+PAM"), Some(252));
-        assert_eq!(parse_version(b"systemd 239\n"), Some(239));
-        assert_eq!(parse_version(b"systemd 257.9-1.amzn2023 (x)"), Some(257));
-        assert_eq!(parse_version(b""), None);
+        assert_eq!(parse_version("252.39-1~deb12u1"), Some(252));
+        assert_eq!(parse_version("systemd 239"), Some(239));
+        assert_eq!(parse_version("257.9-1.amzn2023"), Some(257));
+        assert_eq!(parse_version(""), None);
     }
 }

@@ -65,6 +65,7 @@ mod script;
 mod spawn;
 mod supervision;
 mod supervisor;
+mod transient_unit;
 mod wait;
 
 use std::io;
@@ -87,8 +88,12 @@ use wait::Watch;
 
 use crate::clock;
 
-/// The hidden verb that makes the program a supervisor: `hostler hook-supervisor RUN_DIR`.
+/// The hidden verb that makes the program a supervisor: `hostler hook-supervisor RUN_DIR [detach]`.
 pub const SUPERVISOR_VERB: &str = "hook-supervisor";
+
+/// The argument after the run directory that makes the supervisor leave its parent's family. Under systemd it is the
+/// process of a unit, and stays.
+const DETACH: &str = "detach";
 
 /// Runs a script, or finds out its outcome: for any number of calls on one run directory, by any agents, one after
 /// another or at once, the script is executed at most once and all get the same outcome.
@@ -166,6 +171,9 @@ impl Attempt<'_> {
         loop {
             match self.step(&mut attempts).await {
                 Ok(Some(result)) => return Ok(result),
+                Ok(None) if attempts.launched.as_ref().is_some_and(|launched| launched.failure.is_some()) => {
+                    watch.look_soon();
+                }
                 Ok(None) => {}
                 Err(error) if attempts.launched.is_none() && self.directory.has_run().is_ok_and(|has| !has) => {
                     return Err(error);
@@ -225,7 +233,13 @@ impl Attempt<'_> {
         // systemd may take its time, and the calling loop has other work to do. This is a separate thread, because
         // other blocking work may hold the runtime's threads for longer than this may wait.
         let thread = std::thread::Builder::new().name("hook-launch".into()).stack_size(256 << 10);
-        let started = thread.spawn(move || send.send(launcher.launch(&program, &directory, &run)));
+        let started = thread.spawn(move || match launcher.launch(&program, &directory, &run) {
+            Ok(launched) => {
+                let _ = send.send(Ok(()));
+                launched.reap();
+            }
+            Err(failure) => drop(send.send(Err(failure))),
+        });
         let (failure, until) = match started {
             Err(source) => (Some(LaunchError::Run { program: "a thread".to_owned(), source }), began),
             Ok(_) => match tokio::time::timeout(patience, answer).await {

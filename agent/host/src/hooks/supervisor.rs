@@ -1,5 +1,6 @@
 //! The supervisor of one script: a separate process, with a single thread besides the writer of its logs.
 
+use std::ffi::OsStr;
 use std::fs::{File, read_dir};
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,7 +15,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Uid;
 
+use super::DETACH;
 use super::directory::{Lock, ProcessId, Processes, RunDirectory, Started};
+use super::launch;
 use super::limits::Limits;
 use super::output::Output;
 use super::processes::{self, ControlGroup, ProcessTree};
@@ -27,11 +30,13 @@ use crate::users::{self, User};
 /// How often a result that could not be written is tried again.
 const RESULT_RETRY: Duration = Duration::from_secs(1);
 
-/// Runs the script of a run directory to its end, for `hostler hook-supervisor RUN_DIR`.
+/// Runs the script of a run directory to its end, for `hostler hook-supervisor RUN_DIR [detach]`.
 ///
-/// The module describes the directory's format, and why a script cannot run twice.
-pub fn supervise(run_directory: &Path) -> ExitCode {
-    match supervise_directory(&RunDirectory::new(run_directory)) {
+/// The module describes the directory's format, and why a script cannot run twice. Call it before the first thread
+/// starts.
+pub fn supervise(run_directory: &Path, how: &OsStr) -> ExitCode {
+    let detached = if how == DETACH { launch::detach() } else { Ok(()) };
+    match detached.and_then(|()| supervise_directory(&RunDirectory::new(run_directory))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error is the run directory's supervisor.log, or the journal.
@@ -183,11 +188,14 @@ fn start(
 
 fn user_of(run: &HookRun) -> Result<User, String> {
     let current = || users::current().map_err(|error| error.to_string());
-    let Some(name) = &run.user else { return current() };
-    let wanted = users::lookup(name).map_err(|error| match &error {
-        users::UserError::Lookup { source, .. } => format!("{error}: {source}"),
-        users::UserError::Unknown { .. } => error.to_string(),
-    })?;
+    let Some(name) = &run.user else { return run.account.clone().map_or_else(current, Ok) };
+    let wanted = match &run.account {
+        Some(account) => account.clone(),
+        None => users::lookup(name).map_err(|error| match &error {
+            users::UserError::Lookup { source, .. } => format!("{error}: {source}"),
+            users::UserError::Unknown { .. } => error.to_string(),
+        })?,
+    };
     if !Uid::effective().is_root() && wanted.uid != Uid::effective().as_raw() {
         let own = current()?.name;
         return Err(format!(

@@ -8,11 +8,16 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::directory::{CANCELLED, LOCK, RESULT};
+
 /// The first look after an event: a supervisor's descriptors are closed a moment before its lock ends.
 const SOON: Duration = Duration::from_millis(5);
 
 /// The longest time between two looks without an event.
 const SLOWLY: Duration = Duration::from_secs(1);
+
+/// The files that a run ends with. The others change while it goes on, and a look at the directory takes forty system calls.
+const ENDS: [&str; 3] = [RESULT, CANCELLED, LOCK];
 
 struct Descriptor(Inotify);
 
@@ -22,7 +27,7 @@ impl AsRawFd for Descriptor {
     }
 }
 
-/// A watch on one directory.
+/// A watch on one run directory.
 pub(super) struct Watch {
     /// `None` if the system has no inotify instance left; then looking has to do.
     events: Option<AsyncFd<Descriptor>>,
@@ -30,26 +35,47 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch: any event from now on ends the next [`Watch::wait`].
+    /// Begins to watch: news from now on end the next [`Watch::wait`].
     pub fn new(directory: &Path) -> Self {
         let events = watch(directory);
         if let Err(error) = &events {
             log::debug!(error = error.to_string(); "no inotify for a hook's directory, looking instead: {error}");
         }
-        Self { events: events.ok(), pause: SOON }
+        let pause = if events.is_ok() { SLOWLY } else { SOON };
+        Self { events: events.ok(), pause }
     }
 
-    /// Returns when something changed, or after a while: soon at first, then later and later until the next event.
+    /// The next wait is a short one.
+    pub fn look_soon(&mut self) {
+        self.pause = SOON;
+    }
+
+    /// Returns when a run may have ended, or after a while: soon after such news, then later and later.
     pub async fn wait(&mut self) {
         let pause = self.pause;
         self.pause = (pause * 2).min(SLOWLY);
         let Some(events) = &self.events else { return tokio::time::sleep(pause).await };
-        let ready = tokio::time::timeout(pause, events.ready(Interest::READABLE)).await;
-        if let Ok(Ok(mut ready)) = ready {
-            // The content does not matter; the directory is read anew.
-            while events.get_ref().0.read_events().is_ok_and(|events| !events.is_empty()) {}
-            ready.clear_ready();
+        if tokio::time::timeout(pause, news(events)).await.is_ok() {
             self.pause = SOON;
+        }
+    }
+}
+
+/// Returns when one of the files changes that say that a run has ended.
+async fn news(events: &AsyncFd<Descriptor>) {
+    loop {
+        let Ok(mut ready) = events.ready(Interest::READABLE).await else { return std::future::pending().await };
+        let mut is_news = false;
+        while let Ok(found) = events.get_ref().0.read_events()
+            && !found.is_empty()
+        {
+            let names = || found.iter().filter_map(|event| event.name.as_deref()?.to_str());
+            // Without names when the queue has overflowed.
+            is_news |= found.iter().any(|event| event.name.is_none()) || names().any(|name| ENDS.contains(&name));
+        }
+        ready.clear_ready();
+        if is_news {
+            return;
         }
     }
 }
