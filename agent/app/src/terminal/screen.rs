@@ -2,7 +2,7 @@
 
 use std::io;
 
-use console::Term;
+use console::{Term, is_dumb};
 use indicatif::TermLike;
 use rustix::termios::tcgetwinsize;
 
@@ -31,9 +31,9 @@ impl Screen {
         self.target
     }
 
-    /// Whether a line can be rewritten there.
+    /// Whether a line can be rewritten there: it is a terminal, and TERM is neither unset nor `dumb`.
     pub fn is_rewritable(&self) -> bool {
-        self.terminal.is_term()
+        self.terminal.is_term() && !is_dumb()
     }
 
     /// How many columns it has.
