@@ -102,8 +102,13 @@ fn a_configuration_is_read_again_whole_or_not_at_all() {
     // Invalid: the command and the log show the place, and the old configuration stays in force.
     host.configure(&format!("poll: 1s\ngroups:\n{web}{}", one("other", &store, ", pol: 3s")));
     host.run(&["reload"]).with_code(2).saying(&["config.yaml:4", "`poll`"]);
-    daemon.signal(Signal::SIGHUP);
+    // The caller is not the only one who is told.
     daemon.says("is refused, the one before stays in force");
+    daemon.signal(Signal::SIGHUP);
+    eventually("both refusals are in the log", PATIENCE, || {
+        let refused = lines_with(&daemon, "is refused, the one before stays in force").len();
+        if refused == 2 { Ok(()) } else { Err(daemon.err()) }
+    });
     daemon.says("config.yaml:4");
     assert_eq!(channels(), [format!("web {}", store.display())]);
     host.configure(&format!("instance_id: i-2\npoll: 1s\ngroups:\n{web}"));

@@ -85,14 +85,34 @@ fn on_a_terminal_it_asks_for_what_is_missing() {
         skip("script is missing (Debian package bsdutils)");
         return;
     };
-    running.stdin.take().unwrap().write_all(b"/opt/shop\nshop\n8080\n").unwrap();
+    running.stdin.take().unwrap().write_all(b"srv\n/opt/shop\n-x\nshop\n8080\n").unwrap();
     let output = running.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("Into which directory of the host? [/srv/web]"), "{said}");
     assert!(!said.contains("Which user"), "{said}");
+    assert!(said.contains("an absolute path, not `srv`") && said.contains("a systemd unit, not `-x`"), "{said}");
     let appspec = fs::read_to_string(host.path("web/appspec.yml")).unwrap();
     for part in ["destination: /opt/shop", "location: hooks/stop.sh", "tcp: '127.0.0.1:8080'", "owner: root"] {
         assert!(appspec.contains(part), "{part} is not in\n{appspec}");
     }
+}
+
+#[test]
+fn a_file_or_a_lost_link_is_named_and_the_next_lines_can_be_pasted() {
+    let host = Host::new();
+    host.write("file", "");
+    init(&host, &["file"]).with_code(3).saying(&["file is not a directory"]);
+    init(&host, &["file/web"]).with_code(3).saying(&["file/web lies below a file"]);
+    std::os::unix::fs::symlink("nowhere", host.path("link")).unwrap();
+    init(&host, &["link"]).with_code(3).saying(&["link is a link to a directory that does not exist"]);
+    init(&host, &["web", "--source", "nope"]).with_code(2).saying(&["the bundle has no \"nope\""]);
+    init(&host, &["web", "--service=-x"]).with_code(2).saying(&["a systemd unit, not `-x`"]);
+    assert!(!host.path("web").exists(), "nothing was made");
+    let made = init(&host, &["dir with space", "--user", "no-such-user"]).with_code(0);
+    let made = made.saying(&["warning: this machine has no user \"no-such-user\""]);
+    for command in ["hostler deploy 'dir with space' ", "hostler push 'dir with space' STORE "] {
+        assert!(made.out.contains(command), "{}", made.out);
+    }
+    assert_eq!(init(&host, &["quiet", "-q"]).with_code(0).out, "");
 }

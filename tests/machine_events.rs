@@ -194,7 +194,7 @@ fn a_script_ends_at_its_time_with_all_that_it_started() {
     host.configure("machine_events: {timeout: 1s}\n");
     let _daemon = host.daemon(&[]);
     let last = ended(&host, "Setup", |last| !succeeded(last));
-    assert!(last["failures"][0].as_str().is_some_and(|text| text.contains("10-hangs: timed out")), "{last}");
+    assert!(last["failures"][0].as_str().is_some_and(|text| text.contains("10-hangs: timed out after 1 s")), "{last}");
     host.configure("machine_events: {timeot: 1s}\n");
     host.run(&["run", "--once"]).with_code(2).saying(&["did you mean `timeout`?"]);
 }

@@ -1,11 +1,12 @@
 //! What people call a revision, the lists of releases and revisions, and the way back, in both kinds of store.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::host::{Ended, GROUP, Host};
+use crate::support::host::{Ended, GROUP, Host, root_or_skip};
 
 const APPSPEC: &str = "version: 0.0\nos: linux\nfiles:\n  - source: site\n    destination: /srv/site\n";
 
@@ -79,7 +80,8 @@ pub fn the_way_back(publisher: &Publisher, delete: &dyn Fn(&str)) {
     assert_eq!((&back["sequence"], &back["label"]), (&4.into(), &"2.0.1".into()), "{back}");
     assert_eq!((&back["revision"], &back["message"]), (&second.as_str().into(), &Value::Null), "{back}");
     let name = format!("release 5 of shop/web: 1.0 ({})", short(&first));
-    publisher.release(&["--previous"]).with_code(0).saying(&[&name]);
+    let left = "the message of release 1, \"the first\", does not come back with its revision";
+    publisher.release(&["--previous"]).with_code(0).saying(&[&name, left]);
     publisher.release(&["--previous"]).with_code(5).saying(&["no other revision was released"]);
     let channel = ["--channel", &publisher.store, "--instance-id", "i-1"];
     publisher.run(&[&["run", "--once"][..], &channel, &GROUP].concat()).with_code(0);
@@ -260,10 +262,70 @@ fn a_pushed_directory_is_named_after_its_commit() {
     assert_eq!(pushed(&[]), last);
     assert_eq!(pushed(&["--label", "1.4.2"]), "1.4.2");
     assert_eq!(pushed(&[]), "1.4.2", "a commit replaces no label that was given");
+    // What has a name keeps it, and is told so.
+    let kept = publisher.run(&["push", "v1", "store", "--no-label"]).with_code(0);
+    kept.saying(&["the store keeps the label \"1.4.2\" of this bundle", "pushed 1.4.2 ("]);
     // By hand too.
     publisher.run(&["deploy", "v1"]).with_code(0).saying(&[&format!("{last} (")]);
     let installed = publisher.run(&["status", "--json"]).json()["groups"][0]["installed"]["revision"].clone();
     assert_eq!(installed["label"], last.as_str(), "{installed}");
+    // A checkout that git refuses to look at, here because it is damaged.
+    publisher.host.write("v1/.git/HEAD", "nonsense");
+    let refused = publisher.run(&["push", "v1", "other"]);
+    assert_eq!(refused.code, Some(5), "{refused:?}");
+    fs::create_dir_all(publisher.host.path("other")).unwrap();
+    let unlabelled = publisher.run(&["push", "v1", "other"]).with_code(0);
+    let unlabelled = unlabelled.saying(&["no label: git says: ", "; --label names one"]);
+    assert_eq!(unlabelled.err.matches("no label").count(), 1, "{}", unlabelled.err);
+    let named = publisher.run(&["push", "v1", "other", "--message", "the sale", "--label", "1.5"]).with_code(0);
+    assert!(!named.err.contains("no label"), "{}", named.err);
+    let named = named.saying(&["pushed 1.5 ("]);
+    assert!(named.err.contains("): the sale"), "{}", named.err);
+    let listed = publisher.run(&["revisions", "other"]).with_code(0).out;
+    assert!(listed.contains("1.5 (") && listed.trim_end().ends_with("  the sale"), "{listed}");
+}
+
+#[test]
+fn publishers_at_the_same_time_each_hear_of_their_own_release_once() {
+    let publisher = Publisher::in_directory();
+    fs::create_dir_all(publisher.host.path("store")).unwrap();
+    let revision = publisher.push("v1", &[]);
+    publisher.release(&[&revision]).with_code(0);
+    let publishers = 4;
+    let ended: Vec<Ended> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..publishers).map(|_| scope.spawn(|| publisher.release(&[&revision]))).collect();
+        running.into_iter().map(|one| one.join().unwrap().with_code(0)).collect()
+    });
+    let mut sequences = Vec::new();
+    for Ended { out, err, .. } in &ended {
+        let sequence: u64 =
+            out.strip_prefix("release ").and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+        let same = format!("release {sequence} is of the same revision as release {}: every host", sequence - 1);
+        assert!(err.contains(&same) && err.matches(" is of the same revision ").count() == 1, "{err}");
+        sequences.push(sequence);
+    }
+    sequences.sort_unstable();
+    assert_eq!(sequences, [2, 3, 4, 5]);
+}
+
+#[test]
+fn a_store_that_may_not_be_written_is_told_without_words_that_are_not_true() {
+    if !root_or_skip("other users") {
+        return;
+    }
+    let publisher = Publisher::in_directory();
+    fs::create_dir_all(publisher.host.path("store")).unwrap();
+    let revision = publisher.push("v1", &[]);
+    publisher.release(&[&revision]).with_code(0);
+    let store = publisher.host.path("store");
+    let mut command = publisher.host.command(&["release", store.to_str().unwrap(), &revision]);
+    command.uid(64321).gid(64321);
+    let refused = Ended::of(command).with_code(1);
+    let refused = refused.saying(&["error: cannot write ", "the user that runs hostler may not do this"]);
+    assert!(!refused.err.contains("same revision") && !refused.err.contains("will be missing"), "{}", refused.err);
+    assert!(refused.err.matches("ermission denied").count() == 1, "{}", refused.err);
+    assert!(!refused.err.contains("agent"), "{}", refused.err);
+    assert_eq!(publisher.releases().len(), 1);
 }
 
 #[test]
@@ -290,5 +352,7 @@ fn a_label_that_is_none_is_refused() {
     }
     publisher.run(&["push", "v1", "store", "--message", &"x".repeat(257)]).with_code(2).saying(&["256 bytes"]);
     publisher.run(&["push", "v1", "store", "--label", "x", "--no-label"]).with_code(2);
+    let long = publisher.run(&["push", "v1", "store", "--label", &"x".repeat(10_000)]).with_code(2);
+    assert!(long.err.len() < 500, "{}", long.err);
     assert!(!publisher.host.path("store/revisions").exists());
 }

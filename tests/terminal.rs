@@ -11,9 +11,14 @@ const ESCAPE: char = '\u{1b}';
 
 /// A command on a terminal of so many columns: `script` and `stty` make it. All output is its standard output.
 pub fn on_terminal(command: &Command, columns: u16) -> Command {
+    on_terminal_of(command, columns, 24)
+}
+
+/// The same, of so many rows; with 0 the terminal does not know them.
+fn on_terminal_of(command: &Command, columns: u16, rows: u16) -> Command {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
-    let line = format!("stty cols {columns} rows 24; exec {}", words.join(" "));
+    let line = format!("stty cols {columns} rows {rows}; exec {}", words.join(" "));
     let mut script = Command::new("script");
     script.args(["-q", "-e", "-f", "-c", &line, "/dev/null"]);
     script
@@ -64,16 +69,22 @@ fn colours(text: &str) -> usize {
 
 /// Deploys on a terminal a bundle whose ApplicationStart waits until its line shows a second or more.
 fn deploy_slowly(host: &Host, columns: u16, more: &[&str], environment: &[(&str, &str)]) -> Ended {
-    deploy_until(host, columns, more, environment, &[" … 1 s", " … 2 s"])
+    deploy_until(host, (columns, 24), more, environment, &[" … 1 s", " … 2 s"])
 }
 
 /// The same, until the line has one of these texts.
-fn deploy_until(host: &Host, columns: u16, more: &[&str], environment: &[(&str, &str)], texts: &[&str]) -> Ended {
+fn deploy_until(
+    host: &Host,
+    (columns, rows): (u16, u16),
+    more: &[&str],
+    environment: &[(&str, &str)],
+    texts: &[&str],
+) -> Ended {
     let gate = Gate::new(host, "start");
     let bundle = Bundle::new(host, "v1").app().hook("ApplicationStart", &gate.wait()).write();
     let mut arguments = vec!["deploy", bundle.to_str().unwrap()];
     arguments.extend(more);
-    let mut command = on_terminal(&host.command(&arguments), columns);
+    let mut command = on_terminal_of(&host.command(&arguments), columns, rows);
     command.envs(environment.iter().copied());
     let running = host.start_command(command);
     eventually("the line of the event is as it should be", PATIENCE, || {
@@ -102,9 +113,13 @@ fn a_narrow_terminal_keeps_the_time_in_one_line() {
     if !has_script() {
         return;
     }
-    for columns in [40, 20] {
-        let ended = deploy_slowly(&Host::new(), columns, &["--color", "never"], &[]).with_code(0);
+    // A serial line whose user set the columns alone knows no rows.
+    for (columns, rows) in [(40, 24), (20, 24), (30, 0)] {
+        let texts = [" … 1 s", " … 2 s"];
+        let ended = deploy_until(&Host::new(), (columns, rows), &["--color", "never"], &[], &texts).with_code(0);
         let shown = plain(&ended.out);
+        let padded = shown.split(['\r', '\n']).filter(|line| line.contains(" … "));
+        assert!(padded.clone().all(|line| line.chars().count() <= usize::from(columns)), "{shown:?}");
         let lines = shown.split(['\r', '\n']).map(str::trim_end);
         let live: Vec<&str> = lines.filter(|line| line.contains(" … ")).collect();
         assert!(!live.is_empty(), "{shown:?}");
@@ -148,7 +163,7 @@ fn a_daemon_tells_the_terminal_of_a_user_what_goes_on() {
     let host = Host::new();
     let daemon = host.daemon(&[]);
     let line = "  ApplicationStart     hooks/ApplicationStart-1.sh … ";
-    deploy_until(&host, 80, &[], &[], &[line]).with_code(0);
+    deploy_until(&host, (80, 24), &[], &[], &[line]).with_code(0);
     host.ok(&["stop"]);
     daemon.end().with_code(0);
 }

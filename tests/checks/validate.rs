@@ -190,6 +190,8 @@ fn a_release_document() {
     let path = location["location"].as_str().unwrap().trim_start_matches("file://").to_owned();
     let output = host.hostler(&["validate", &path]).with_code(0);
     assert!(output.out.ends_with("is good (0 errors, 0 warnings)\n"), "{}", output.out);
+    let looked = format!("release 2 of shop/web: {}, unsigned\n", &revision["sha256:".len()..][..8]);
+    assert!(output.out.starts_with(&looked), "{}", output.out);
     let whole = fs::read_to_string(&path).unwrap();
     host.write("release.json", whole.replace("payloadType", "payloadKind"));
     assert_eq!(validated(&host, "release-wrong-field", &["release.json"]), Some(1));

@@ -6,6 +6,7 @@ pub mod examples;
 mod groups;
 mod of_verbs;
 mod publishing;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -56,10 +57,10 @@ pub struct Shared {
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Application [default: as for --group]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_parser = usage::id::<ApplicationName>)]
     pub application: Option<ApplicationName>,
     /// Deployment group [default: the configuration's, where it names one; `deploy` and `plan` else use local/local]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_parser = usage::id::<GroupName>)]
     pub group: Option<GroupName>,
     /// Store with the group's channel: s3://BUCKET/PREFIX, file:///DIR or a path
     #[arg(long, global = true, value_name = "STORE")]
@@ -156,13 +157,13 @@ pub struct RunArgs {
     #[arg(long, conflicts_with = "once")]
     pub recover: bool,
     /// Give up what this deployment installed on file systems that are lost, or its undoing (with --recover)
-    #[arg(long, requires = "recover", value_name = "DEPLOYMENT")]
+    #[arg(long, requires = "recover", value_name = "DEPLOYMENT", value_parser = usage::id::<DeploymentId>)]
     pub give_up: Option<DeploymentId>,
     /// Time between looks at the channel, for example 60s or 5m
     #[arg(long, value_name = "DURATION", value_parser = seconds)]
     pub poll: Option<u64>,
     /// Name of this host [default: the instance id on EC2, elsewhere the host name]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = usage::id::<InstanceId>)]
     pub instance_id: Option<InstanceId>,
     /// Go on when a script of the old revision fails in ApplicationStop, BeforeBlockTraffic or AfterBlockTraffic
     #[arg(long)]
@@ -210,7 +211,7 @@ pub struct DeployArgs {
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     /// Return to the revision of this deployment [default: the newest good one before the installed one]
-    #[arg(long, value_name = "DEPLOYMENT")]
+    #[arg(long, value_name = "DEPLOYMENT", value_parser = usage::id::<DeploymentId>)]
     pub to: Option<DeploymentId>,
     /// Return to that deployment's revision although the deployment failed
     #[arg(long, requires = "to")]
@@ -294,7 +295,7 @@ pub struct HistoryArgs {
     #[arg(short = 'e', long, conflicts_with = "verify")]
     pub events: bool,
     /// Show the records of this deployment
-    #[arg(long, value_name = "DEPLOYMENT", conflicts_with_all = ["verify", "newest"])]
+    #[arg(long, value_name = "DEPLOYMENT", conflicts_with_all = ["verify", "newest"], value_parser = usage::id::<DeploymentId>)]
     pub deployment: Option<DeploymentId>,
 }
 
@@ -302,6 +303,7 @@ pub struct HistoryArgs {
 #[derive(Debug, Args)]
 pub struct LogsArgs {
     /// The deployment [default: the newest one; after a failure that was rolled back, the failed one]
+    #[arg(value_parser = usage::id::<DeploymentId>)]
     pub deployment: Option<DeploymentId>,
     /// Go on showing what is written until the deployment, and the rollback that follows it, have ended
     #[arg(short, long)]

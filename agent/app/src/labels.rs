@@ -28,15 +28,16 @@ pub async fn find(store: &impl Store, revision: &Sha256Digest) -> Option<Revisio
     }
 }
 
-/// Says what a release takes from the store and signs. It is not signed there, and publishers of other groups can write
-/// it.
+/// Says what a release takes from the store and signs.
 pub fn say_taken(label: Option<&Label>, message: Option<&Message>) {
     if let Some(taken) = taken(label, message) {
         output::notice(&taken);
     }
 }
 
-fn taken(label: Option<&Label>, message: Option<&Message>) -> Option<String> {
+/// The words about what a release takes from the store and signs. It is not signed there, and publishers of other groups
+/// can write it.
+pub fn taken(label: Option<&Label>, message: Option<&Message>) -> Option<String> {
     let label = label.map(|label| format!("label {:?}", label.as_str()));
     let message = message.map(|message| format!("message {:?}", message.as_str()));
     let taken: Vec<String> = label.into_iter().chain(message).collect();
@@ -86,16 +87,33 @@ async fn read(store: &impl Store, revision: &Sha256Digest) -> Result<Option<Stor
     else {
         return Ok(None);
     };
-    let content = serde_json::from_slice(&bytes);
-    if let Err(error) = &content {
-        output::notice(&format!("warning: {} is not a label: {error}", store.location(&key)));
+    let content = content(&bytes);
+    if let Err(problem) = &content {
+        output::notice(&format!("warning: {} is not a label: {problem}", store.location(&key)));
     }
     Ok(Some(Stored { etag, content: content.ok() }))
+}
+
+/// The label in a document, which any publisher of the store may have written.
+fn content(bytes: &[u8]) -> Result<RevisionLabel, String> {
+    let content: RevisionLabel = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    match &content.label {
+        Some(label) if label.imitates_a_digest() => Err(format!("{label:?} looks like the digest of a revision")),
+        _ => Ok(content),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stored_label_that_looks_like_a_digest_is_none() {
+        let of = |label: &str| content(format!(r#"{{"version":1,"label":"{label}"}}"#).as_bytes());
+        assert_eq!(of("1.0 (beta)").unwrap().label.unwrap().as_str(), "1.0 (beta)");
+        assert_eq!(of("(deadbeef)").unwrap_err(), r#""(deadbeef)" looks like the digest of a revision"#);
+        assert!(content(b"[]").is_err());
+    }
 
     #[test]
     fn what_is_taken_from_the_store_is_named() {

@@ -70,7 +70,11 @@ fn ended(written: std::io::Result<()>) -> Result<(), Failure> {
             Some(Errno::EIO) => terminal::is_device(&std::io::stdout()),
             _ => false,
         };
-        if is_gone { Failure::new(ExitCode::Failed, OutputClosed) } else { Failure::from(error) }
+        if is_gone {
+            Failure::new(ExitCode::Failed, OutputClosed)
+        } else {
+            Failure::from(anyhow::Error::new(error).context("cannot write to standard output"))
+        }
     })
 }
 

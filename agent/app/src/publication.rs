@@ -3,7 +3,9 @@
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
 use hostler_core::machine::State;
-use hostler_core::release::{self, AgentVersion, Document, Envelope, NotEnough, Release, SigningPolicy, Trust};
+use hostler_core::release::{
+    self, AgentVersion, Document, Envelope, NotEnough, Release, Revision, SigningPolicy, Trust,
+};
 use hostler_core::store::{
     Condition, ETag, GetOutcome, Key, PutOutcome, Store, past_release_key, proposal_key, release_key,
 };
@@ -23,6 +25,22 @@ pub struct Current {
     pub etag: ETag,
     /// Whether hosts follow it.
     pub trust: Result<Trust, NotEnough>,
+}
+
+impl Current {
+    /// The words about a release with this `sequence` that is of the same revision.
+    pub fn same_words(&self, sequence: u64) -> String {
+        format!(
+            "release {sequence} is of the same revision as release {}: every host runs its hooks again (--if-changed \
+             publishes nothing then)",
+            self.document.release.sequence
+        )
+    }
+
+    /// Whether hosts follow a release of this revision already.
+    pub fn is_of(&self, revision: &Revision) -> bool {
+        self.trust.is_ok() && self.document.release.revision.content.sha256 == revision.content.sha256
+    }
 }
 
 /// Reads the channel's release; `None` when nothing was released.
@@ -100,30 +118,31 @@ impl Publication {
     /// # Errors
     /// The store's error.
     pub async fn publish(&self, setup: &Setup, store: &impl Store, current: Option<&Current>) -> Result<bool, Failure> {
-        if let Some(current) = current {
-            self.keep(setup, store, current).await;
-        }
+        let kept = match current {
+            Some(current) => self.keep(setup, store, current).await,
+            None => Ok(()),
+        };
         let condition = current.map_or(Condition::IfAbsent, |current| Condition::IfMatch(&current.etag));
-        self.put(setup, store, &release_key(&self.release.group_key()), condition).await
+        let stored = self.put(setup, store, &release_key(&self.release.group_key()), condition).await?;
+        if let (true, Some(current), Err(failure)) = (stored, current, kept) {
+            let (sequence, why) = (current.document.release.sequence, failure.one_line());
+            output::notice(&format!("warning: release {sequence} will be missing in `hostler releases`: {why}"));
+        }
+        Ok(stored)
     }
 
     /// Keeps the release that this one replaces, for `releases` and `--previous`. Before it is replaced, because a
-    /// publisher may end at any moment. Nothing else depends on it, so a store that refuses it only costs a warning.
-    async fn keep(&self, setup: &Setup, store: &impl Store, current: &Current) {
+    /// publisher may end at any moment. Nothing else depends on it, so a store that refuses it only costs a warning, once the release is
+    /// replaced.
+    async fn keep(&self, setup: &Setup, store: &impl Store, current: &Current) -> Result<(), Failure> {
         let Document { envelope, release, digest } = &current.document;
         // New keys may sign the same release again. What hosts would not follow is no release.
         if current.trust.is_err() || envelope.payload() == self.envelope.payload() {
-            return;
+            return Ok(());
         }
         let key = past_release_key(&release.group_key(), &release.past(digest));
-        let kept = match envelope.to_bytes(&setup.limits) {
-            Ok(bytes) => store.put(&key, &bytes, Condition::IfAbsent).await.map_err(stores::failure),
-            Err(error) => Err(error.into()),
-        };
-        if let Err(failure) = kept {
-            let (sequence, why) = (release.sequence, failure.one_line());
-            output::notice(&format!("warning: release {sequence} will be missing in `hostler releases`: {why}"));
-        }
+        let bytes = envelope.to_bytes(&setup.limits)?;
+        store.put(&key, &bytes, Condition::IfAbsent).await.map(drop).map_err(stores::failure)
     }
 
     /// Writes the release beside the channel, over `known` or over any earlier proposal; `false` when another publisher

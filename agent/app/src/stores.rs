@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use hostler_aws::clients::Clients;
 use hostler_aws::codedeploy::credentials;
 use hostler_aws::https::HttpsObject;
-use hostler_aws::store_s3::{DownloadTarget, Fetched, S3Object, S3Store};
+use hostler_aws::store_s3::{DownloadTarget, Fetched, S3Object, S3Store, check_conditions};
 use hostler_core::codedeploy::agent_config::OnPremisesCredentials;
 use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::{AwsSettings, DownloadSettings, Settings};
+use hostler_core::ids::Sha256Digest;
 use hostler_core::limits::Limits;
 use hostler_core::machine::event::{FailureKind, WorkFailure};
 use hostler_core::machine::state::Source;
@@ -20,6 +21,7 @@ use hostler_core::store::{
     StoreError, StoreErrorKind, without_secrets,
 };
 use hostler_core::transfer::Meter;
+use hostler_host::clock;
 use hostler_host::store_dir::DirectoryStore;
 
 use crate::failure::{Failure, chain};
@@ -167,6 +169,19 @@ pub fn failure(error: StoreError) -> Failure {
         | StoreErrorKind::Fatal => ExitCode::Failed,
     };
     Failure::new(code, error)
+}
+
+/// Refuses a bucket that does not keep conditional writes: several publishers in it would all succeed. It writes a
+/// scratch object. A directory keeps them.
+///
+/// # Errors
+/// The write that the store let through, or the store's error.
+pub async fn must_keep_conditions(store: &AnyStore) -> Result<(), Failure> {
+    if let AnyStore::S3(store) = store {
+        let nonce = Sha256Digest::from_bytes(clock::random_bytes()?);
+        check_conditions(store, &nonce).await.map_err(failure)?;
+    }
+    Ok(())
 }
 
 /// A store's error as the failure of an effect.

@@ -1,6 +1,7 @@
 //! What the program does with a terminal: colours, a line that is rewritten, and less output for users who want less.
 
 mod live_line;
+mod screen;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;

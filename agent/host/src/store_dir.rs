@@ -334,7 +334,9 @@ fn kind_of(error: &io::Error) -> StoreErrorKind {
 
 fn problem_of(error: &io::Error) -> &'static str {
     match error.kind() {
-        ErrorKind::PermissionDenied => "permission denied; give the agent's user access to the store's directory",
+        ErrorKind::PermissionDenied => {
+            "the user that runs hostler may not do this in the store's directory; give that user access"
+        }
         ErrorKind::ReadOnlyFilesystem => "the store is on a read-only file system; publish from where it is writable",
         ErrorKind::NotFound => "a directory on the way vanished; is the store still mounted?",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "no space is left; free some, or move the store",

@@ -6,7 +6,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
-use super::{Cli, display, examples, groups};
+use super::{Cli, display, examples, groups, usage};
 
 /// The flags of all verbs that only some use, by their ids.
 const ALL: &[&str] = &["config", "root", "state_dir", "application", "group", "channel", "json"];
@@ -64,7 +64,7 @@ pub fn parse() -> Cli {
 /// A usage error, or the help that was asked for.
 pub fn try_parse_from<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
     let mut command = command().color(display::of_help());
-    let matches = command.try_get_matches_from_mut(words)?;
+    let matches = command.try_get_matches_from_mut(words).map_err(usage::shown)?;
     refuse_unused(&mut command, &matches)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }

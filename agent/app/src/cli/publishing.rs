@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use hostler_core::label::{Label, Message};
 use hostler_core::release::AgentVersion;
 
-use super::{FileExists, seconds};
+use super::{FileExists, seconds, usage};
 
 /// Form of a packed bundle.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -65,13 +65,14 @@ pub struct PushArgs {
 pub struct NamingArgs {
     /// What to call the revision, for example a version: at most 64 bytes [default: the git commit of the pushed directory;
     /// for `release` what `push` stored]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = usage::label)]
     pub label: Option<Label>,
-    /// Leave the label out, and of a release the message that `push` stored: agents older than labels can read it then
+    /// Leave the label out, and of a release the message that `push` stored: agents older than labels can read it then. `push`
+    /// takes no label away that the store has
     #[arg(long, conflicts_with = "label")]
     pub no_label: bool,
     /// Why it is published: at most 256 bytes [default for `release`: what `push` stored]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = usage::id::<Message>)]
     pub message: Option<Message>,
 }
 

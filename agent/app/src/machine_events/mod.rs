@@ -119,7 +119,7 @@ impl Runner {
                     Ok(()) => self.run(&attempt, &hook_run).await,
                     Err(error) => could_not_start(HookOutcome::could_not_start_because(chain(&error), &error)),
                 };
-                Change::ScriptEnded(run.number, index, result.outcome)
+                Change::ScriptEnded(run.number, index, result.outcome, hook_run.timeout_seconds)
             }
         };
         let going_on = self.change(change).await;

@@ -6,13 +6,13 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use console::Term;
 use hostler_core::machine::Moment;
 use hostler_core::text::printable;
 use hostler_core::transfer::{Meter, Transferred};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::screen::Screen;
 use super::{CURRENT, is_quiet};
 
 /// The time between two looks at what goes on. A line that says the same is not written again.
@@ -20,8 +20,10 @@ pub const REFRESH: Duration = Duration::from_millis(500);
 
 /// Where the line is.
 #[derive(Debug, Clone, Copy)]
-enum Target {
+pub enum Target {
+    /// Standard output.
     Stdout,
+    /// Standard error.
     Stderr,
 }
 
@@ -52,9 +54,7 @@ fn takes_output(descriptor: BorrowedFd<'_>) -> bool {
 #[derive(Debug)]
 pub struct LiveLine {
     bar: ProgressBar,
-    terminal: Term,
-    /// The terminal's descriptor.
-    target: Target,
+    screen: Screen,
     head: String,
     began: Instant,
     shown: String,
@@ -64,31 +64,32 @@ impl LiveLine {
     /// A line on standard output; `None` where lines are not rewritten: standard output is no terminal, TERM is unset or
     /// `dumb`, or the user wants less.
     pub fn on_stdout(head: &str) -> Option<Self> {
-        Self::begin(Term::buffered_stdout(), Target::Stdout, head)
+        Self::begin(Screen::of(Target::Stdout), head)
     }
 
     /// The same on standard error, for verbs whose result is on standard output.
     pub fn on_stderr(head: &str) -> Option<Self> {
-        Self::begin(Term::buffered_stderr(), Target::Stderr, head)
+        Self::begin(Screen::of(Target::Stderr), head)
     }
 
-    fn begin(terminal: Term, target: Target, head: &str) -> Option<Self> {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::term(terminal.clone(), 20));
-        if is_quiet() || bar.is_hidden() {
+    fn begin(screen: Screen, head: &str) -> Option<Self> {
+        if is_quiet() || !screen.is_rewritable() {
             return None;
         }
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 20);
+        let bar = ProgressBar::with_draw_target(None, target);
         // A template without braces of its own cannot be wrong.
         bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
         *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         let head = printable(head).into_owned();
-        let mut line = Self { bar, terminal, target, head, began: Instant::now(), shown: String::new() };
+        let mut line = Self { bar, screen, head, began: Instant::now(), shown: String::new() };
         line.show(&Moment::default());
         Some(line)
     }
 
     /// Shows what goes on now. A terminal that is gone, or whose user has stopped it, changes nothing.
     pub fn show(&mut self, moment: &Moment) {
-        if !self.target.takes_output() {
+        if !self.screen.target().takes_output() {
             return;
         }
         let mut per_second = 0.0;
@@ -101,7 +102,7 @@ impl LiveLine {
             self.bar.set_position(transferred.bytes);
             per_second = self.bar.per_sec();
         }
-        let width = usize::from(self.terminal.size().1);
+        let width = usize::from(self.screen.columns());
         let line = line(&self.head, &detail(moment, per_second), self.began.elapsed(), width);
         if line != self.shown {
             self.bar.set_message(line.clone());
@@ -131,7 +132,7 @@ pub async fn shown<T>(head: &str, meter: &Meter, work: impl Future<Output = T>) 
 
 /// Whether lines of standard output are rewritten.
 pub fn is_live() -> bool {
-    !is_quiet() && !ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout()).is_hidden()
+    !is_quiet() && Screen::of(Target::Stdout).is_rewritable()
 }
 
 fn detail(moment: &Moment, per_second: f64) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hostler_core::appspec::AppspecName;
-use hostler_core::appspec::diagnose::{self, Severity, View};
+use hostler_core::appspec::diagnose::{self, BUNDLE, Severity, View};
 use hostler_core::appspec::lint::lint_archive;
 use hostler_core::bundle::Adapted;
 use hostler_core::codes::ExitCode;
@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::failure::chain;
 use crate::output;
 use crate::setup::Setup;
-use crate::work::bundle::{BUNDLE, diagnose_bundle};
+use crate::work::bundle::diagnose_bundle;
 
 /// Refuses a bundle's directory that no host could deploy, and warns of surprises. `shown` is its name in messages.
 ///

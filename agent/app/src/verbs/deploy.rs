@@ -24,7 +24,8 @@ pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     let setup = Arc::new(Setup::for_asking(shared)?);
     let source = source(&super::given::place(arguments.what)?)?;
     let label = match &source {
-        Source::Path { path } if path.is_dir() => git::commit_label(path),
+        // Without a label, the directory's name is shown as well.
+        Source::Path { path } if path.is_dir() => git::commit_label(path).unwrap_or_default(),
         _ => None,
     };
     let wish = DeployRequest {

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use hostler_core::appspec::starter::StarterFile;
 use hostler_core::codes::ExitCode;
 use hostler_core::limits::Limits;
+use hostler_host::users;
 
 use crate::cli::{InitArgs, Shared};
 use crate::failure::{Failure, Outcome};
@@ -22,9 +23,11 @@ const SOURCE: &str = "app";
 pub fn run(shared: &Shared, arguments: InitArgs) -> Outcome {
     let directory = arguments.directory.clone().unwrap_or_else(|| PathBuf::from("."));
     let name = name_of(&directory)?;
+    must_be_directory(&directory)?;
     let there = entries(&directory)?;
     let asks = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !shared.json;
-    let starter = dialogue::complete(arguments, &name, &there, asks)?;
+    let is_there = |path: &str| directory.join(path).symlink_metadata().is_ok();
+    let starter = dialogue::complete(arguments, &name, &there, &is_there, asks)?;
     let unfit = |error| Failure::new(ExitCode::Usage, anyhow::Error::new(error));
     let mut files = starter.files(&Limits::default()).map_err(unfit)?;
     if starter.source == SOURCE && !there.iter().any(|entry| entry == SOURCE) {
@@ -34,7 +37,25 @@ pub fn run(shared: &Shared, arguments: InitArgs) -> Outcome {
     refuse_existing(&directory, &files)?;
     refuse_obstacles(&directory, &files)?;
     make_all(&directory, &files)?;
+    if let Some(user) = starter.user.as_ref().filter(|user| users::lookup(user).is_err()) {
+        output::notice(&format!("warning: this machine has no user {user:?}; the hosts need it before the deployment"));
+    }
     say(shared, &directory, &files, starter.check.is_some())
+}
+
+/// Nothing can be made in a file, nor where a link leads nowhere.
+fn must_be_directory(directory: &Path) -> Result<(), Failure> {
+    let is_link = directory.symlink_metadata().is_ok_and(|found| found.is_symlink());
+    let problem = match directory.metadata() {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "is not a directory",
+        Err(error) if error.kind() == ErrorKind::NotFound && is_link => "is a link to a directory that does not exist",
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => "lies below a file",
+        Err(error) => return Err(Failure::from(error).during("the bundle's directory cannot be read")),
+    };
+    Err(Failure::say(ExitCode::Refused, format!("nothing was made, because {} {problem}", directory.display()))
+        .hint("name the bundle's directory, or one that is not there yet"))
 }
 
 /// The name of the bundle's directory, by which the destination is called.
@@ -121,7 +142,7 @@ fn say(shared: &Shared, directory: &Path, files: &[StarterFile], has_check: bool
         return Ok(ExitCode::Ok);
     }
     let made: String = made.iter().map(|path| format!("made {}\n", path.display())).collect();
-    let shown = directory.display();
+    let shown = shell_word(&directory.to_string_lossy());
     let try_it = if has_check {
         "try it below ./host; start the application first, for ValidateService waits until its check is healthy"
     } else {
@@ -131,16 +152,39 @@ fn say(shared: &Shared, directory: &Path, files: &[StarterFile], has_check: bool
         (format!("hostler validate {shown} --deny-warnings"), "is it right?"),
         (format!("hostler deploy {shown} --root ./host"), try_it),
         (format!("hostler deploy {shown}"), "deploy it on this host"),
+        (format!("hostler push {shown} STORE"), "store it for other hosts, which follow its releases"),
     ];
     let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
     let next: String = next.iter().map(|(command, what)| format!("  {command:<width$}  {what}\n")).collect();
-    output::text(&format!("{made}\nNext:\n{next}"))?;
+    output::remark(&format!("{made}\nNext:\n{next}"))?;
     Ok(ExitCode::Ok)
+}
+
+/// A path as a shell takes it: one word, and no flag.
+fn shell_word(path: &str) -> String {
+    let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if !path.is_empty() && path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_the_shell() {
+        for (path, word) in [
+            ("web", "web"),
+            ("a/b.c-d", "a/b.c-d"),
+            ("dir with space", "'dir with space'"),
+            ("it's", r"'it'\''s'"),
+            ("-x", "./-x"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("~x", "'~x'"),
+        ] {
+            assert_eq!(shell_word(path), word);
+        }
+    }
 
     #[test]
     fn the_appspec_is_made_last_and_nothing_stays_where_a_file_cannot_be_made() {

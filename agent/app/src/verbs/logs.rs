@@ -161,7 +161,13 @@ fn no_output(setup: &Setup, found: &Known, path: &Path) -> Failure {
     match &found.status.failure {
         Some(failure) if failure.event == LifecycleEvent::DownloadBundle => {
             let message = format!("{id} failed before any script ran: {}: {}", failure.event, first_line(failure));
-            Failure::say(not_found, message).hint("`hostler status` shows the whole cause")
+            let told = Failure::say(not_found, message);
+            // One line is the whole cause already.
+            if failure.message.lines().nth(1).is_some() {
+                told.hint("`hostler status` shows the whole cause")
+            } else {
+                told
+            }
         }
         _ if found.goes_on() => Failure::say(not_found, format!("{id} goes on, and no script of it has run yet"))
             .hint("`hostler logs -f` waits for the output"),

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use hostler_core::bundle::BundleType;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::Sha256Digest;
-use hostler_core::label::{Label, RevisionLabel, revision_name};
+use hostler_core::label::{Label, Message, RevisionLabel, revision_name};
 use hostler_core::store::{Content, PutOutcome, Store as _, revision_key};
 use hostler_core::transfer::Meter;
 use hostler_host::archive::{self, Packed};
@@ -50,7 +50,8 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
     let store = setup.stores.open(&arguments.store)?.counted_by(&sent);
     let bundle_type = BundleType::from(arguments.bundle_type);
     let packed_file = tempfile::tempfile().context("cannot make a temporary file for the bundle")?;
-    let default = if arguments.naming.no_label { None } else { git::commit_label(&directory) };
+    let asks_git = !arguments.naming.no_label && arguments.naming.label.is_none();
+    let default = if asks_git { git::commit_label(&directory) } else { Ok(None) };
     super::block_on(async {
         let packed = pack(directory, packed_file.try_clone()?, bundle_type).await?;
         let content = Content { size: packed.size, sha256: packed.digest };
@@ -64,10 +65,16 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
                 return Err(Failure::say(ExitCode::VerificationFailed, message).hint("delete it and push again"));
             }
         }
-        let named = name(&store, &packed.digest, &arguments.naming, default.as_ref()).await;
+        let of_git = default.as_ref().ok().and_then(Option::as_ref);
+        let named = name(&store, &packed.digest, &arguments.naming, of_git).await;
         // The bundle is in the store, so its digest is printed also where the label fails.
         let (named, unnamed) = named.map_or_else(|failure| (None, Some(failure)), |named| (named, None));
         let (label, message) = named.map(|named| (named.label, named.message)).unwrap_or_default();
+        match (&label, &default) {
+            (Some(label), _) if arguments.naming.no_label => output::notice(&stays_words(label)),
+            (None, Err(why)) if unnamed.is_none() => output::notice(&format!("no label: {why}; --label names one")),
+            _ => {}
+        }
         if setup.json {
             let document = serde_json::json!({
                 "version": 1,
@@ -81,8 +88,8 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
             });
             output::json(&document)?;
         } else {
-            if label.is_some() {
-                output::notice(&format!("pushed {}", revision_name(label.as_ref(), &packed.digest)));
+            if let Some(said) = pushed_words(label.as_ref(), message.as_ref(), &packed.digest) {
+                output::notice(&said);
             }
             output::text(&format!("{}\n", packed.digest))?;
         }
@@ -91,6 +98,23 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
             None => Ok(ExitCode::Ok),
         }
     })
+}
+
+/// What was pushed, for people who gave it a name.
+fn pushed_words(label: Option<&Label>, message: Option<&Message>, digest: &Sha256Digest) -> Option<String> {
+    let name = revision_name(label, digest);
+    match message {
+        Some(message) => Some(format!("pushed {name}: {message}")),
+        None => label.map(|_| format!("pushed {name}")),
+    }
+}
+
+/// What `--no-label` does not do: others may know the bundle by the label that it has.
+fn stays_words(label: &Label) -> String {
+    format!(
+        "the store keeps the label {label:?} of this bundle: --label replaces it, and `hostler release --no-label` leaves \
+         it out"
+    )
 }
 
 /// Stores what the bundle is called. Without the right to it, a label that the publisher did not ask for is left out.
@@ -133,5 +157,20 @@ impl Write for Counted {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_pushed_is_told_with_its_message() {
+        let (digest, label, message) = (Sha256Digest::of(b""), "1.4.2".parse().unwrap(), "the sale".parse().unwrap());
+        let of = |label, message| pushed_words(label, message, &digest);
+        assert_eq!(of(Some(&label), Some(&message)).unwrap(), "pushed 1.4.2 (e3b0c442): the sale");
+        assert_eq!(of(Some(&label), None).unwrap(), "pushed 1.4.2 (e3b0c442)");
+        assert_eq!(of(None, Some(&message)).unwrap(), "pushed e3b0c442: the sale");
+        assert_eq!(of(None, None), None);
     }
 }

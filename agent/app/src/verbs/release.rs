@@ -3,10 +3,9 @@
 use std::fmt::Display;
 
 use hostler_aws::asg::AutoScaling;
-use hostler_aws::store_s3::check_conditions;
 use hostler_core::appspec::spec::FileExistsBehavior;
 use hostler_core::codes::ExitCode;
-use hostler_core::ids::{GroupKey, Sha256Digest};
+use hostler_core::ids::GroupKey;
 use hostler_core::label::Message;
 use hostler_core::machine::State;
 use hostler_core::release::{self, Document, LONGEST_JUMP, Release, Revision, SigningPolicy};
@@ -49,16 +48,15 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
         if let Some(name) = &arguments.auto_scaling_group {
             warn_of_group(&setup, name).await?;
         }
-        if let AnyStore::S3(store) = &store {
-            let nonce = Sha256Digest::from_bytes(clock::random_bytes()?);
-            check_conditions(store, &nonce).await.map_err(stores::failure)?;
-        }
+        stores::must_keep_conditions(&store).await?;
         let signers = signing::signers(&setup, &arguments.signing).await?;
         let named = match &arguments.revision {
             Some(text) => Some(wanted(&setup, &store, text, arguments).await?),
             None => None,
         };
         for _ in 0..ATTEMPTS {
+            // What is true only once the release is published. After a lost race, the next try has words of its own.
+            let mut notes = Vec::new();
             // The keys are read before the release: a rotation changes the release afterwards.
             let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
             let current = publication::current(&setup, &store, &key, policy.as_ref()).await?;
@@ -70,21 +68,22 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
             };
             let wanted = match &named {
                 Some(wanted) => wanted.clone(),
-                None => previous::find(&setup, &store, &key, current.as_ref(), policy.as_ref(), arguments).await?,
+                None => {
+                    let channel = previous::Channel { store: &store, group: &key, policy: policy.as_ref() };
+                    previous::find(&setup, channel, current.as_ref(), arguments, &mut notes).await?
+                }
             };
-            let same = current.as_ref().filter(|current| is_of(current, &wanted.revision));
+            let same = current.as_ref().filter(|current| current.is_of(&wanted.revision));
             if let Some(current) = same.filter(|_| arguments.if_changed) {
                 let Document { envelope, release, .. } = current.document.clone();
                 return Publication::new(release, envelope, policy.as_ref()).say_unchanged(&setup, &store);
             }
             let lost = match &current {
                 Some(_) => None,
-                None => kept(&setup, &store, &key, policy.as_ref()).await,
+                None => kept(&setup, &store, &key, policy.as_ref(), &mut notes).await,
             };
-            let sequence = next_sequence(arguments, current.as_ref(), lost.as_ref(), key_policy)?;
-            if let Some(current) = same {
-                say_same(sequence, current);
-            }
+            let sequence = next_sequence(arguments, current.as_ref(), lost.as_ref(), key_policy, &mut notes)?;
+            notes.extend(same.map(|current| current.same_words(sequence)));
             let mut release = Release::new(key.clone(), sequence, clock::now(), wanted.revision);
             release.key_policy = key_policy;
             release.message = wanted.message;
@@ -100,6 +99,7 @@ pub fn run(shared: &Shared, arguments: &ReleaseArgs) -> Outcome {
                 publication.publish(&setup, &store, current.as_ref()).await?
             };
             if stored {
+                notes.iter().for_each(|note| output::notice(note));
                 if !arguments.propose {
                     publication::must_be_followed(&setup, &store, &key, policy.as_ref()).await?;
                 }
@@ -144,19 +144,6 @@ async fn wanted(setup: &Setup, store: &AnyStore, text: &str, arguments: &Release
     Ok(Wanted { revision, message: naming.message.clone().or(message), before: Before::Current })
 }
 
-/// Whether hosts follow a release of this revision already.
-fn is_of(current: &Current, revision: &Revision) -> bool {
-    current.trust.is_ok() && current.document.release.revision.content.sha256 == revision.content.sha256
-}
-
-fn say_same(sequence: u64, current: &Current) {
-    output::notice(&format!(
-        "release {sequence} is of the same revision as release {}: every host runs its hooks again (--if-changed publishes \
-         nothing then)",
-        current.document.release.sequence
-    ));
-}
-
 /// Warns about the hosts that leave service for the release. It never refuses the release: the traffic settings are on
 /// the hosts.
 async fn warn_of_group(setup: &Setup, name: &str) -> Result<(), Failure> {
@@ -176,11 +163,18 @@ fn warn(warning: &dyn Display) {
 }
 
 /// The newest release that the store keeps. A publisher who may not list them goes on without.
-async fn kept(setup: &Setup, store: &AnyStore, key: &GroupKey, policy: Option<&SigningPolicy>) -> Option<Release> {
+async fn kept(
+    setup: &Setup,
+    store: &AnyStore,
+    key: &GroupKey,
+    policy: Option<&SigningPolicy>,
+    notes: &mut Vec<String>,
+) -> Option<Release> {
     match past_releases::newest(setup, store, key, policy, |_| true).await {
         Ok(found) => found,
         Err(failure) => {
-            warn(&format!("the releases that the store keeps were not looked at: {}", failure.one_line()));
+            let why = failure.one_line();
+            notes.push(format!("warning: the releases that the store keeps were not looked at: {why}"));
             None
         }
     }
@@ -193,11 +187,12 @@ fn next_sequence(
     current: Option<&Current>,
     lost: Option<&Release>,
     key_policy: u64,
+    notes: &mut Vec<String>,
 ) -> Result<u64, Failure> {
     if let Some(lost) = lost {
         // The release that was lost is the one after it.
         let above = arguments.sequence_above.unwrap_or_default().max(lost.sequence.saturating_add(1));
-        output::notice(&format!(
+        notes.push(format!(
             "the channel has no release, and the store keeps release {}: this one becomes release {}",
             lost.sequence,
             above.saturating_add(1)

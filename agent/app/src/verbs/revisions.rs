@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{GroupKey, Sha256Digest};
-use hostler_core::label::{RevisionLabel, revision_name};
+use hostler_core::label::{Label, Message, RevisionLabel, revision_name};
 use hostler_core::store::{Key, Listed, Store as _, label_key, labels_key, revisions_key};
 use hostler_host::clock;
 use jiff::Timestamp;
@@ -86,13 +86,13 @@ fn text(store: &str, revisions: &[Shown], older: usize) -> String {
         return format!("{store} holds no bundle\n");
     }
     let mut text = String::new();
-    let width = revisions.iter().map(|shown| shown.name().chars().count()).max().unwrap_or_default();
+    let widest = |of: fn(&Shown) -> String| revisions.iter().map(|shown| of(shown).chars().count()).max().unwrap_or(0);
+    let (width, of_groups) = (widest(Shown::name), widest(Shown::groups));
     for shown in revisions {
         let stored = shown.stored.map(|at| clock::local_time(u64::try_from(at.as_millisecond()).unwrap_or_default()));
         let (stored, size, name) = (stored.unwrap_or_default(), size_text(shown.size), shown.name());
-        let groups = shown.released.iter().map(|(key, sequence)| format!("release {sequence} of {key}"));
-        let groups: Vec<String> = groups.collect();
-        let line = format!("{stored}  {size:>9}  {name:<width$}  {}", groups.join(", "));
+        let (groups, message) = (shown.groups(), shown.message().map_or("", Message::as_str));
+        let line = format!("{stored}  {size:>9}  {name:<width$}  {groups:<of_groups$}  {message}");
         let _ = writeln!(text, "{}", line.trim_end());
     }
     if older > 0 {
@@ -114,8 +114,17 @@ fn size_text(bytes: u64) -> String {
 }
 
 impl Shown {
-    fn label(&self) -> Option<&hostler_core::label::Label> {
+    fn label(&self) -> Option<&Label> {
         self.named.as_ref().and_then(|named| named.label.as_ref())
+    }
+
+    fn message(&self) -> Option<&Message> {
+        self.named.as_ref().and_then(|named| named.message.as_ref())
+    }
+
+    fn groups(&self) -> String {
+        let groups = self.released.iter().map(|(key, sequence)| format!("release {sequence} of {key}"));
+        groups.collect::<Vec<_>>().join(", ")
     }
 
     fn name(&self) -> String {
@@ -130,7 +139,7 @@ impl Shown {
         json!({
             "revision": self.digest,
             "label": self.label(),
-            "message": self.named.as_ref().and_then(|named| named.message.as_ref()),
+            "message": self.message(),
             "size": self.size,
             "stored": self.stored,
             "released": released.collect::<Vec<_>>(),
@@ -146,6 +155,21 @@ mod tests {
     fn only_an_empty_store_holds_no_bundle() {
         assert_eq!(text("s3://b", &[], 0), "s3://b holds no bundle\n");
         assert_eq!(text("s3://b", &[], 3), "and 3 older; -n COUNT shows more\n", "-n 0");
+    }
+
+    #[test]
+    fn a_bundle_is_shown_with_its_label_its_groups_and_its_message() {
+        let of = |label: Option<&str>, message: Option<&str>, released| Shown {
+            digest: Sha256Digest::of(b""),
+            size: 350,
+            stored: None,
+            named: Some(RevisionLabel::new(label.map(|l| l.parse().unwrap()), message.map(|m| m.parse().unwrap()))),
+            released,
+        };
+        let group = GroupKey::new("web".parse().unwrap(), "production".parse().unwrap());
+        let of_two = [of(Some("1.4"), None, vec![(group, 2)]), of(None, Some("the sale"), vec![])];
+        let expected = "      350 B  1.4 (e3b0c442)  release 2 of web/production\n      350 B  e3b0c442                                     the sale\n";
+        assert_eq!(text("s3://b", &of_two, 0), expected);
     }
 
     #[test]

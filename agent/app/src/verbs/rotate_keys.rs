@@ -26,6 +26,7 @@ pub fn run(shared: &Shared, arguments: &RotateKeysArgs) -> Outcome {
     let group = setup.group(shared)?;
     let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
+        stores::must_keep_conditions(&store).await?;
         let chain = chain(&setup, &store, &group).await?;
         let keys: Vec<PublicKey> = arguments.public_key.iter().map(|path| public(path)).collect::<Result<_, _>>()?;
         let policy = SigningPolicy { version: chain.end.version + 1, threshold: arguments.threshold, keys };

@@ -14,7 +14,7 @@ use crate::publication::{self, Publication};
 use crate::setup::Setup;
 use crate::signatures::channel_keys;
 use crate::signing;
-use crate::stores::AnyStore;
+use crate::stores::{self, AnyStore};
 
 /// The most tries after lost races with other signers.
 const ATTEMPTS: u32 = 5;
@@ -24,6 +24,7 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
     let key = setup.group(shared)?;
     let store = setup.stores.open(&arguments.store)?;
     super::block_on(async {
+        stores::must_keep_conditions(&store).await?;
         let signers = signing::signers(&setup, &arguments.signing).await?;
         for _ in 0..ATTEMPTS {
             let policy = channel_keys(&setup, &store, &key, &State::default()).await?.policy;
@@ -32,6 +33,7 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
             let mut envelope = document.envelope;
             signing::sign(&mut envelope, &signers).await?;
             let is = (document.release.key_policy, document.release.sequence);
+            let revision = document.release.revision.clone();
             let publication = Publication::new(document.release, envelope, policy.as_ref());
             if !publication.is_accepted() {
                 if publication.propose(&setup, &store, Some(&etag)).await? {
@@ -45,6 +47,9 @@ pub fn run(shared: &Shared, arguments: &SignArgs) -> Outcome {
                 return Err(overtaken(is.1, published.1));
             }
             if publication.publish(&setup, &store, current.as_ref()).await? {
+                if let Some(current) = current.filter(|current| current.is_of(&revision)) {
+                    output::notice(&current.same_words(is.1));
+                }
                 // Its sequence is in use now, so a remaining proposal can never be published again.
                 let _ = store.delete(&proposal_key(&key), Some(&etag)).await;
                 publication::must_be_followed(&setup, &store, &key, policy.as_ref()).await?;

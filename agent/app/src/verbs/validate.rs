@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Context as _;
-use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
+use hostler_core::appspec::diagnose::{self, BUNDLE, Diagnostic, Severity, View};
 use hostler_core::appspec::lint::lint_archive;
 use hostler_core::appspec::{self, AppspecName};
 use hostler_core::bundle::BundleType;
@@ -26,10 +26,12 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
 use crate::terminal::FINDINGS;
-use crate::work::bundle::{BUNDLE, and_more, diagnose_bundle, diagnose_host};
+use crate::work::bundle::{and_more, diagnose_bundle, diagnose_host};
 
+mod release;
 mod signatures;
 
+use release::Looked;
 use signatures::Signatures;
 
 /// The findings, for people and for `--json`.
@@ -57,6 +59,9 @@ struct Report {
     other: Vec<String>,
     /// Users, groups and interpreters that this host lacks. Not among the counted and denied warnings.
     on_this_host: Vec<Diagnostic>,
+    /// What the release document is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<Looked>,
     /// The signatures of a release document, if there are keys to check them with.
     #[serde(skip_serializing_if = "Option::is_none")]
     signatures: Option<Signatures>,
@@ -107,6 +112,9 @@ fn text(report: &Report, path: &Path) -> String {
     for other in &report.other {
         text.push_str(&format!("error: {other}\n\n"));
     }
+    text.push_str(
+        &report.release.as_ref().map(|release| release.text(report.signatures.is_some())).unwrap_or_default(),
+    );
     text.push_str(&report.signatures.as_ref().map(Signatures::text).unwrap_or_default());
     let verdict = match report.kind {
         "bundle" | "appspec" if report.valid => "may be deployed",
@@ -211,14 +219,18 @@ fn release(setup: &Setup, bytes: &[u8], policy: Option<&SigningPolicy>) -> Repor
         .map_err(|e| e.to_string())
         .and_then(|agent| Document::parse(bytes, &setup.limits, agent).map_err(|e| crate::failure::chain(&e)));
     let mut report = Report { kind: "release", ..Report::default() };
-    match (parsed, policy) {
-        (Err(problem), _) => report.other.push(problem),
-        (Ok(_), None) => {}
-        (Ok(document), Some(policy)) => {
-            let judged = verify(Some(policy), &document.envelope, &signature::verify);
-            report.other.extend(judged.err().map(|missing| missing.to_string()));
-            report.signatures = Some(Signatures::of(&document, policy));
+    let document = match parsed {
+        Ok(document) => document,
+        Err(problem) => {
+            report.other.push(problem);
+            return report;
         }
+    };
+    report.release = Some(Looked::of(&document));
+    if let Some(policy) = policy {
+        let judged = verify(Some(policy), &document.envelope, &signature::verify);
+        report.other.extend(judged.err().map(|missing| missing.to_string()));
+        report.signatures = Some(Signatures::of(&document, policy));
     }
     report
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hostler_core::appspec::codes::Code;
-use hostler_core::appspec::diagnose::{self, Diagnostic, Severity, View};
+use hostler_core::appspec::diagnose::{self, BUNDLE, Diagnostic, Severity, View};
 use hostler_core::appspec::lint::{HostKnowledge, host_questions, lint_archive, lint_bundle, lint_host};
 use hostler_core::appspec::spec::{AppSpec, FileMapping};
 use hostler_core::appspec::{self, AppspecName, Reading};
@@ -38,9 +38,6 @@ pub use reading::{
 
 /// The bytes of a script that are examined; usually the whole script.
 const HEAD_BYTES: u64 = 64 << 10;
-
-/// The name of a bundle in diagnostics, since an unpacked bundle has no name of its own.
-pub const BUNDLE: &str = "bundle";
 
 /// The changes to entries that made them acceptable, one a line.
 pub fn adapted_lines(adapted: &[Adapted]) -> Vec<String> {

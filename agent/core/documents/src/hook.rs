@@ -269,6 +269,19 @@ impl HookOutcome {
     }
 }
 
+impl HookOutcome {
+    /// How a run ended, for people; `seconds` is how long it may run, which a run that timed out says.
+    pub fn text_after(&self, seconds: u64) -> String {
+        match self {
+            Self::TimedOut { killed } if killed.is_empty() => format!("timed out after {seconds} s"),
+            Self::TimedOut { killed } => {
+                format!("timed out after {seconds} s; had to be killed: {}", killed.join(", "))
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
 impl std::fmt::Display for HookOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

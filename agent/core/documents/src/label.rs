@@ -92,6 +92,17 @@ one_line!(
     Message, "message", 256, "must have at most 256 bytes", |_| false
 );
 
+impl Label {
+    /// Whether it holds digits in brackets as those by which people know a revision: `1.0 (4d8271e2)`. Publishers cannot
+    /// choose such a label. Releases from before may have one.
+    pub fn imitates_a_digest(&self) -> bool {
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_hexdigit).count();
+        let closes = |rest: &str| rest.starts_with([')', '\u{ff09}']);
+        let after = self.0.split(['(', '\u{ff08}']).skip(1);
+        after.into_iter().any(|text| digits(text) >= 7 && closes(&text[digits(text)..]))
+    }
+}
+
 /// Most bytes of a [`RevisionLabel`] that are read. Prevents: an arbitrary object in memory.
 pub const REVISION_LABEL_BYTES: usize = 4 << 10;
 

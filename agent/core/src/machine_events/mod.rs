@@ -124,6 +124,9 @@ pub struct Script {
     pub attempts: u32,
     /// How it ended.
     pub outcome: Option<HookOutcome>,
+    /// The seconds that it had, if it timed out. Agents of earlier versions did not note them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timed_out_after: Option<u64>,
 }
 
 /// A run that ended.
@@ -153,7 +156,7 @@ pub enum Change {
     /// The run with this number begins, with these scripts.
     Begin(u64, Vec<String>),
     /// A script of the run with this number ended.
-    ScriptEnded(u64, usize, HookOutcome),
+    ScriptEnded(u64, usize, HookOutcome, u64),
     /// The run with this number cannot begin.
     Refused(u64, String),
 }
@@ -212,7 +215,9 @@ impl MachineEvents {
                 }
             }
             Change::Begin(number, names) => self.begin(number, names, now_ms),
-            Change::ScriptEnded(number, index, outcome) => self.script_ended(number, index, outcome, now_ms),
+            Change::ScriptEnded(number, index, outcome, seconds) => {
+                self.script_ended(number, index, (outcome, seconds), now_ms);
+            }
             Change::Refused(number, why) => {
                 if let Some(run) = self.current(number) {
                     // None of its scripts ran, and a new instance still has to be set up.
@@ -261,11 +266,12 @@ impl MachineEvents {
         }
         (run.begun_ms, run.members) = (now_ms, members);
         let scripts = names.into_iter().enumerate();
-        let script = |(index, name)| Script { name, attempts: u32::from(index == 0), outcome: None };
+        let script =
+            |(index, name)| Script { name, attempts: u32::from(index == 0), outcome: None, timed_out_after: None };
         run.scripts = Some(scripts.map(script).collect());
     }
 
-    fn script_ended(&mut self, number: u64, index: usize, outcome: HookOutcome, now_ms: u64) {
+    fn script_ended(&mut self, number: u64, index: usize, (outcome, seconds): (HookOutcome, u64), now_ms: u64) {
         let hurried = self.is_hurried();
         let Some(scripts) = self.current(number).and_then(|run| run.scripts.as_mut()) else { return };
         let Some(script) = scripts.get_mut(index).filter(|script| script.outcome.is_none()) else { return };
@@ -274,6 +280,7 @@ impl MachineEvents {
             script.attempts += 1;
             return;
         }
+        script.timed_out_after = matches!(outcome, HookOutcome::TimedOut { .. }).then_some(seconds);
         script.outcome = Some(outcome.bounded());
         match scripts.get_mut(index + 1) {
             Some(next) if !hurried => next.attempts = 1,
@@ -315,7 +322,10 @@ impl Run {
 fn failure(script: &Script) -> Option<String> {
     match &script.outcome {
         Some(outcome) if outcome.is_success() => None,
-        Some(outcome) => Some(format!("{}: {outcome}", script.name)),
+        Some(outcome) => {
+            let how = script.timed_out_after.map_or_else(|| outcome.to_string(), |after| outcome.text_after(after));
+            Some(format!("{}: {how}", script.name))
+        }
         None => Some(format!("{}: left out, the instance ends", script.name)),
     }
 }

@@ -18,7 +18,7 @@ fn run_all(events: &mut MachineEvents) -> Vec<String> {
             None => events.take(Change::Begin(run.number, vec!["10-a".to_owned(), "20-b".to_owned()]), false, 1),
             Some((index, script)) => {
                 ran.push(format!("{}/{}", run.event, script.name));
-                events.take(Change::ScriptEnded(run.number, index, GOOD), false, 2);
+                events.take(Change::ScriptEnded(run.number, index, GOOD, 60), false, 2);
             }
         }
     }
@@ -66,7 +66,7 @@ fn members_that_change_again_and_again_lead_to_one_run_for_the_newest() {
         events.take(Change::Members(digest(members)), false, 0);
     }
     assert_eq!(events.queue.iter().map(|run| run.members).collect::<Vec<_>>(), [Some(digest("a")), None]);
-    events.take(Change::ScriptEnded(1, 0, GOOD), false, 0);
+    events.take(Change::ScriptEnded(1, 0, GOOD, 60), false, 0);
     events.take(Change::Begin(2, vec!["10-a".to_owned()]), false, 0);
     assert_eq!(events.queue[0].members, Some(digest("d")));
     events.take(Change::Members(digest("d")), false, 0);
@@ -74,13 +74,31 @@ fn members_that_change_again_and_again_lead_to_one_run_for_the_newest() {
 }
 
 #[test]
+fn a_script_that_timed_out_says_after_how_long() {
+    let mut events = events();
+    events.take(Change::SetUp, false, 0);
+    events.take(Change::Begin(1, ["10-a", "20-b", "30-c"].map(str::to_owned).to_vec()), false, 5);
+    events.take(Change::ScriptEnded(1, 0, HookOutcome::TimedOut { killed: Vec::new() }, 60), false, 6);
+    events.take(Change::ScriptEnded(1, 1, HookOutcome::TimedOut { killed: vec!["7 sleep".to_owned()] }, 1), false, 7);
+    events.take(Change::ScriptEnded(1, 2, HookOutcome::Exited { code: 3 }, 60), false, 8);
+    let expected =
+        ["10-a: timed out after 60 s", "20-b: timed out after 1 s; had to be killed: 7 sleep", "30-c: exit status 3"];
+    assert_eq!(events.last[&MachineEvent::Setup].failures, expected);
+    // As agents of earlier versions noted it.
+    let before = r#"{"name":"10-a","attempts":1,"outcome":{"kind":"timed_out","killed":[]}}"#;
+    let script: Script = serde_json::from_str(before).unwrap();
+    assert_eq!(failure(&script).unwrap(), "10-a: timed out");
+    assert_eq!(serde_json::to_string(&script).unwrap(), before);
+}
+
+#[test]
 fn a_failed_script_does_not_keep_the_others_from_running_and_is_named() {
     let mut events = events();
     events.take(Change::SetUp, false, 0);
     events.take(Change::Begin(1, vec!["10-a".to_owned(), "20-b".to_owned()]), false, 5);
-    events.take(Change::ScriptEnded(1, 0, HookOutcome::Exited { code: 3 }), false, 6);
+    events.take(Change::ScriptEnded(1, 0, HookOutcome::Exited { code: 3 }, 60), false, 6);
     assert_eq!(events.queue[0].script().unwrap().1.name, "20-b");
-    events.take(Change::ScriptEnded(1, 1, GOOD), false, 7);
+    events.take(Change::ScriptEnded(1, 1, GOOD, 60), false, 7);
     let ended = &events.last[&MachineEvent::Setup];
     assert_eq!(
         (ended.begun_ms, ended.ended_ms, ended.failures.as_slice()),
@@ -94,14 +112,14 @@ fn what_did_not_run_is_begun_again_and_what_was_interrupted_is_not() {
     events.take(Change::SetUp, false, 0);
     events.take(Change::Begin(1, vec!["10-a".to_owned()]), false, 0);
     for attempt in 2..=MOST_ATTEMPTS {
-        events.take(Change::ScriptEnded(1, 0, HookOutcome::Cancelled), false, 0);
+        events.take(Change::ScriptEnded(1, 0, HookOutcome::Cancelled, 60), false, 0);
         assert_eq!(events.queue[0].script().unwrap().1.attempts, attempt);
     }
-    events.take(Change::ScriptEnded(1, 0, HookOutcome::Cancelled), false, 0);
+    events.take(Change::ScriptEnded(1, 0, HookOutcome::Cancelled, 60), false, 0);
     assert!(events.last[&MachineEvent::Setup].failures[0].contains("cancelled"));
     events.take(Change::Members(digest("a")), false, 0);
     events.take(Change::Begin(2, vec!["10-a".to_owned()]), false, 0);
-    events.take(Change::ScriptEnded(2, 0, HookOutcome::Interrupted), false, 0);
+    events.take(Change::ScriptEnded(2, 0, HookOutcome::Interrupted, 60), false, 0);
     assert!(events.last[&MachineEvent::Configure].failures[0].contains("interrupted"));
 }
 
@@ -118,7 +136,7 @@ fn the_end_of_the_instance_comes_before_everything_and_once_for_each_action() {
     let waiting: Vec<MachineEvent> = events.queue.iter().map(|run| run.event).collect();
     assert_eq!(waiting, [MachineEvent::Setup, MachineEvent::Shutdown]);
     let aborted = HookOutcome::Aborted { killed: Vec::new() };
-    events.take(Change::ScriptEnded(1, 0, aborted), true, 0);
+    events.take(Change::ScriptEnded(1, 0, aborted, 60), true, 0);
     assert_eq!(events.last[&MachineEvent::Setup].failures[1], "20-b: left out, the instance ends");
     assert_eq!(events.queue[0].timeout_seconds(1800, 4000), 5);
     assert_eq!(run_all(&mut events), ["Shutdown/10-a", "Shutdown/20-b"]);
@@ -148,7 +166,7 @@ fn a_failed_shutdown_is_told_and_abandons_where_that_is_wished() {
 fn late_words_change_nothing_and_the_queue_is_bounded() {
     let mut events = events();
     events.take(Change::Begin(1, vec!["10-a".to_owned()]), false, 0);
-    events.take(Change::ScriptEnded(1, 0, GOOD), false, 0);
+    events.take(Change::ScriptEnded(1, 0, GOOD, 60), false, 0);
     events.take(Change::Refused(1, "no".to_owned()), false, 0);
     assert!(events.last.is_empty());
     for _ in 0..100 {

@@ -2,6 +2,7 @@
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
+use hostler_core::label::Message;
 use hostler_core::release::{Release, Revision, RevisionSource, SigningPolicy};
 use hostler_core::store::{Location, S3Location, Store as _};
 
@@ -9,25 +10,36 @@ use super::{Before, Wanted};
 use crate::cli::ReleaseArgs;
 use crate::failure::Failure;
 use crate::labels;
-use crate::output;
 use crate::past_releases;
 use crate::publication::Current;
 use crate::setup::{Setup, existing};
 use crate::stores::{self, AnyObject, AnyStore};
 
-/// The revision that was released before the current one and is another one. Its bundle is there.
+/// The channel that goes back.
+#[derive(Debug, Clone, Copy)]
+pub struct Channel<'a> {
+    /// Its store.
+    pub store: &'a AnyStore,
+    /// Its group.
+    pub group: &'a GroupKey,
+    /// The keys that its hosts follow.
+    pub policy: Option<&'a SigningPolicy>,
+}
+
+/// The revision that was released before the current one and is another one. Its bundle is there. What the publisher is told once
+/// it is published goes into `notes`.
 ///
 /// # Errors
 /// Not found if there is none or its bundle is gone; verification failed if hosts would not follow the release in the
 /// channel, whose word this is.
 pub async fn find(
     setup: &Setup,
-    store: &AnyStore,
-    group: &GroupKey,
+    channel: Channel<'_>,
     current: Option<&Current>,
-    policy: Option<&SigningPolicy>,
     arguments: &ReleaseArgs,
+    notes: &mut Vec<String>,
 ) -> Result<Wanted, Failure> {
+    let Channel { store, group, policy } = channel;
     let Some(current) = current else {
         return Err(none(format!("nothing was released for {group}, so there is nothing to go back to")));
     };
@@ -60,7 +72,7 @@ pub async fn find(
             None => {
                 let label = labels::find(store, &revision.content.sha256).await.and_then(|stored| stored.label);
                 if arguments.signing.signs() {
-                    labels::say_taken(label.as_ref(), None);
+                    notes.extend(labels::taken(label.as_ref(), None));
                 }
                 label
             }
@@ -68,18 +80,30 @@ pub async fn find(
     };
     let is_of_it = |of: &Release| of.revision.content.sha256 == revision.content.sha256;
     let before = match past_releases::newest(setup, store, group, policy, is_of_it).await? {
-        Some(of) => Before::Known(of.before(&revision)),
+        Some(of) => {
+            let left = of.message.as_ref().filter(|_| naming.message.is_none());
+            notes.extend(left.map(|message| left_words(&of, message)));
+            Before::Known(of.before(&revision))
+        }
         // The revision that is left must not count as the one before: a second `--previous` would lead forward to it.
         None => {
-            output::notice(&format!(
+            notes.push(format!(
                 "the store does not say what was released before {}, so this is as far back as --previous leads",
                 revision.name()
             ));
             Before::Known(None)
         }
     };
-    // Why it was pushed is not why the hosts go back to it.
     Ok(Wanted { revision, message: naming.message.clone(), before })
+}
+
+/// A message says why its release was made, which is not why the hosts go back to it.
+fn left_words(of: &Release, message: &Message) -> String {
+    format!(
+        "the message of release {}, {message:?}, does not come back with its revision: --message says why the hosts go \
+         back",
+        of.sequence
+    )
 }
 
 fn none(message: String) -> Failure {

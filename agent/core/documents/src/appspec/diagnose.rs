@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use super::codes::Code;
@@ -217,6 +217,9 @@ pub fn render(diagnostics: &[Diagnostic], source: &str) -> String {
     render_all(diagnostics.iter().map(View::from), source)
 }
 
+/// The name of a bundle as the file of a finding, since an unpacked bundle has no name of its own.
+pub const BUNDLE: &str = "bundle";
+
 /// The parts of any finding that text output shows.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'f> {
@@ -275,6 +278,8 @@ fn render_one(view: &View<'_>, source: &Source, renderer: &Renderer, text: &mut 
     let picture = view.at.and_then(|at| source.picture(at, view.conceal));
     let mut group = match (&picture, view.at) {
         (Some(picture), _) => title.element(picture.snippet(path, AnnotationKind::Primary, None)),
+        // It is about the files of the bundle, and no line of the appspec has to do with it.
+        (None, None) if view.file == BUNDLE || view.code == Code::Leftovers.name() => Group::with_title(title),
         (None, None) => title.element(Origin::path(path)),
         (None, Some(at)) => title.element(Origin::path(path).line(wide(at.line)).char_column(wide(at.column))),
     };

@@ -68,27 +68,23 @@ impl Starter {
     }
 
     fn check_answers(&self) -> Result<(), StarterError> {
-        let unfit = |what, needed, given: &str| Err(StarterError::Unfit { what, needed, given: given.to_owned() });
-        if !self.destination.starts_with('/') || self.destination.chars().any(char::is_control) {
-            return unfit("the destination", "an absolute path", &self.destination);
-        }
-        let is_unit = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c));
-        if let Some(name) = self.service.as_ref().filter(|name| name.is_empty() || !is_unit(name)) {
-            return unfit("the service", "the name of a systemd unit", name);
-        }
-        let is_user = |name: &String| name.chars().all(|c| c.is_ascii_alphanumeric() || "._-$".contains(c));
-        if let Some(name) = self.user.as_ref().filter(|name| name.is_empty() || !is_user(name)) {
-            return unfit("the user", "the name of a user", name);
-        }
-        Ok(())
+        check_source(&self.source)?;
+        check_destination(&self.destination)?;
+        self.service.iter().try_for_each(|name| check_service(name))?;
+        self.user.iter().try_for_each(|name| check_user(name))?;
+        self.check.iter().try_for_each(|check| check_check(check))
     }
 
     fn appspec(&self) -> Result<String, StarterError> {
         let (source, destination) = (quoted_for_yaml(&self.source), quoted_for_yaml(&self.destination));
+        let what = match self.source.as_str() {
+            "/" => "The whole bundle (`source: /`), this file too, is installed below `destination`.",
+            _ => "What the directory `source` of this bundle holds is installed below `destination`.",
+        };
         let mut text = format!(
             "# What hostler does with this bundle. Check it with `hostler validate .`\n\
              version: 0.0\nos: linux\n\n\
-             # What the directory `source` of this bundle holds is installed below `destination`.\n\
+             # {what}\n\
              files:\n  - source: {source}\n    destination: {destination}\n"
         );
         if let Some(user) = &self.user {
@@ -117,16 +113,107 @@ impl Starter {
     }
 }
 
+fn unfit(what: &'static str, needed: &'static str, given: &str) -> Result<(), StarterError> {
+    let given = given.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+    Err(StarterError::Unfit { what, needed, given })
+}
+
+/// Whether this can be what is installed: a path of the bundle, or `/` for all of it.
+///
+/// # Errors
+/// The form that is needed.
+pub fn check_source(source: &str) -> Result<(), StarterError> {
+    // An appspec takes `/etc/passwd` as the bundle's own etc/passwd, which no author means.
+    let is_of_bundle = source == "/" || !source.is_empty() && !source.starts_with('/');
+    let leads_out = source.split('/').any(|part| part == "..") || source.chars().any(char::is_control);
+    match is_of_bundle && !leads_out {
+        true => Ok(()),
+        false => unfit("the source", "a path in the bundle, such as app, or . for the whole bundle", source),
+    }
+}
+
+/// Whether files can be installed there: an absolute path of a directory that is the application's own.
+///
+/// # Errors
+/// The form that is needed.
+pub fn check_destination(destination: &str) -> Result<(), StarterError> {
+    let what = "the destination";
+    let mut parts = destination.split('/').filter(|part| !part.is_empty() && *part != ".");
+    if !destination.starts_with('/') || destination.chars().any(char::is_control) {
+        return unfit(what, "an absolute path", destination);
+    }
+    if parts.clone().any(|part| part == "..") {
+        return unfit(what, "a path without `..`", destination);
+    }
+    let (top, is_top) = (parts.next().unwrap_or_default(), parts.next().is_none());
+    if KERNELS.contains(&top) || is_top && (top.is_empty() || SYSTEMS.contains(&top)) {
+        return unfit(what, "a directory of the application's own, such as /srv/web", destination);
+    }
+    Ok(())
+}
+
+/// Whether systemd can start and stop a unit of this name.
+///
+/// # Errors
+/// The form that is needed.
+pub fn check_service(name: &str) -> Result<(), StarterError> {
+    let what = "the service";
+    let is_unit = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    let unit = unit_name(name);
+    // `-x` would be an option of systemctl.
+    if name.is_empty() || name.starts_with('-') || !name.chars().all(is_unit) || unit.len() > LONGEST_UNIT {
+        return unfit(what, "the name of a systemd unit", name);
+    }
+    if unit.rsplit_once('.').is_some_and(|(unit, _)| unit.ends_with('@')) {
+        return unfit(what, "an instance of the template, such as web@1", name);
+    }
+    Ok(())
+}
+
+/// Whether a user can have this name.
+///
+/// # Errors
+/// The form that is needed.
+pub fn check_user(name: &str) -> Result<(), StarterError> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "._-$".contains(c);
+    if name.is_empty() || name.starts_with('-') || name.len() > LONGEST_USER || !name.chars().all(is_name) {
+        return unfit("the user", "the name of a user", name);
+    }
+    Ok(())
+}
+
+/// Whether this can be asked: an address, or a port of the host.
+///
+/// # Errors
+/// The form that is needed.
+pub fn check_check(check: &str) -> Result<(), StarterError> {
+    health(check).map(drop)
+}
+
+/// The most characters of an answer in a message.
+const SHOWN: usize = 80;
+
+/// systemd takes no longer name (UNIT_NAME_MAX of systemd's unit-name.h, without its zero byte).
+const LONGEST_UNIT: usize = 255;
+
+/// The longest name of a user that Linux's tools make (`useradd` of shadow-utils).
+const LONGEST_USER: usize = 32;
+
+/// Directories of the kernel.
+const KERNELS: [&str; 3] = ["dev", "proc", "sys"];
+
+/// Directories that belong to the system as a whole.
+const SYSTEMS: [&str; 15] =
+    ["bin", "boot", "etc", "home", "lib", "lib64", "mnt", "opt", "root", "run", "sbin", "srv", "tmp", "usr", "var"];
+
 /// The health check of an answer: an address, or a port.
 fn health(check: &str) -> Result<String, StarterError> {
     let is_address = check.starts_with("http://") || check.starts_with("https://");
     match (is_address, check.parse::<u16>()) {
         (true, _) if !check.contains(char::is_whitespace) => Ok(format!("- http: {{url: {}}}", quoted_for_yaml(check))),
         (false, Ok(port)) if port > 0 => Ok(format!("- tcp: '127.0.0.1:{port}'")),
-        _ => {
-            let needed = "an address that begins with http:// or https://, or a port";
-            Err(StarterError::Unfit { what: "the check", needed, given: check.to_owned() })
-        }
+        _ => unfit("the check", "an address that begins with http:// or https://, or a port", check)
+            .map(|()| String::new()),
     }
 }
 
@@ -237,6 +324,34 @@ mod tests {
         for check in ["0", "65536", "127.0.0.1:80", "ftp://x", "http://a b"] {
             assert!(refused(Starter { check: named(check), ..starter() }).contains("or a port"), "{check}");
         }
-        assert!(refused(Starter { source: "../x".to_owned(), ..starter() }).contains("would not be good"));
+    }
+
+    #[test]
+    fn what_cannot_work_on_a_host_is_refused() {
+        let long = "x".repeat(300);
+        for name in ["-x", "web service", "", &long, &format!("{}.service", "x".repeat(248))] {
+            assert!(check_service(name).unwrap_err().to_string().contains("a systemd unit"), "{name}");
+        }
+        for name in ["web@", "web@.service", "a@.timer"] {
+            assert!(check_service(name).unwrap_err().to_string().contains("an instance of the template"), "{name}");
+        }
+        assert!(
+            ["web", "web@1", "web@1.service", "a-b.socket", &"x".repeat(247)].iter().all(|n| check_service(n).is_ok())
+        );
+        for destination in ["/srv/../etc", "/.."] {
+            assert!(check_destination(destination).unwrap_err().to_string().contains("without `..`"), "{destination}");
+        }
+        for destination in ["/", "//", "/etc", "/etc/", "/./srv", "/proc/x", "/sys", "/dev/shm/x"] {
+            let refused = check_destination(destination).unwrap_err().to_string();
+            assert!(refused.contains("a directory of the application's own"), "{destination}");
+        }
+        assert!(["/srv/web", "/opt/a..b", "/etc/web", "/data"].iter().all(|path| check_destination(path).is_ok()));
+        for source in ["/etc/passwd", "", "../x", "a/../../b"] {
+            assert!(check_source(source).unwrap_err().to_string().contains("a path in the bundle"), "{source}");
+        }
+        assert!(["/", "app", "a/b", "it's"].iter().all(|source| check_source(source).is_ok()));
+        assert!(check_user("-x").is_err() && check_user(&"x".repeat(33)).is_err() && check_user("www-data").is_ok());
+        let shown = check_service(&long).unwrap_err().to_string();
+        assert!(shown.len() < 150, "{shown}");
     }
 }

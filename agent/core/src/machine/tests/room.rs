@@ -177,7 +177,7 @@ impl Hostile {
             let first = self.state.machine_events.queue.first().filter(|first| first.number == run);
             let Some(script) = first.and_then(|run| run.script()).map(|(script, _)| script) else { return };
             let outcome = HookOutcome::could_not_start(words.to_owned());
-            let _ = self.step(Event::Machine(Change::ScriptEnded(run, script, outcome)));
+            let _ = self.step(Event::Machine(Change::ScriptEnded(run, script, outcome, u64::MAX)));
         }
     }
 

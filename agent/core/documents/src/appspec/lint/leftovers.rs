@@ -9,10 +9,14 @@ use crate::bundle::BundleListing;
 /// Number of files named in the message.
 const NAMED: usize = 3;
 
+/// The remedy where a whole checkout is the bundle.
+const OF_GIT: &str = "each host gets `.git`, with the tokens that its configuration may hold. In the directory of the bundle, \
+    `mkdir ../export && git archive HEAD | tar -x -C ../export` makes a directory without it: push that one";
+
 /// Looks for files of editors and version control, for caches, and for the files that macOS adds.
 pub(super) fn leftovers(listing: &BundleListing, findings: &mut Findings) {
     let mut named = Vec::new();
-    let (mut number, mut from_macos) = (0_usize, false);
+    let (mut number, mut from_macos, mut of_git) = (0_usize, false, false);
     let mut last: Option<&Path> = None;
     for path in listing.entries().iter().map(|entry| entry.path.as_path()) {
         // The content of such a directory follows it at once, and is not reported separately.
@@ -22,6 +26,7 @@ pub(super) fn leftovers(listing: &BundleListing, findings: &mut Findings) {
         last = Some(path);
         number += 1;
         from_macos |= is_of_macos(path);
+        of_git |= path.file_name().is_some_and(|name| name == ".git");
         if named.len() < NAMED {
             named.push(quoted(&path.to_string_lossy()));
         }
@@ -34,7 +39,10 @@ pub(super) fn leftovers(listing: &BundleListing, findings: &mut Findings) {
         more => format!(" and {more} more"),
     };
     let message = format!("the bundle holds what an application seldom needs: {}{more}", named.join(", "));
-    let mut help = "leave it out of the bundle (`git archive`, `tar --exclude`, `zip -x`)".to_owned();
+    let mut help = match of_git {
+        true => OF_GIT.to_owned(),
+        false => "leave it out of the bundle (`git archive`, `tar --exclude`, `zip -x`)".to_owned(),
+    };
     if from_macos {
         help += "; macOS adds `._` files and `__MACOSX` unless COPYFILE_DISABLE=1 is set and `zip -X` is used";
     }
