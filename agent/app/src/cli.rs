@@ -30,7 +30,7 @@ pub const AFTER_HELP: &str = include_str!("cli/after_help.txt");
 
 /// Deploys revision bundles on this host.
 #[derive(Debug, Parser)]
-#[command(name = "hostler", version, about, long_about = None, after_help = AFTER_HELP)]
+#[command(name = "hostler", version = env!("HOSTLER_VERSION"), about, long_about = None, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
