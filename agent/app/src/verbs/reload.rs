@@ -12,8 +12,12 @@ use crate::output;
 use crate::setup::Setup;
 
 pub fn run(shared: &Shared) -> Outcome {
-    // An invalid configuration is shown here with its place, without asking the daemon.
-    let setup = Arc::new(Setup::for_asking(shared)?);
+    // An invalid configuration is shown here with its place.
+    let setup = match Setup::for_asking(shared) {
+        Ok(setup) => Arc::new(setup),
+        Err(failure) if shared.config.is_none() => return super::block_on(refused_by_the_daemon_too(shared, failure)),
+        Err(failure) => return Err(failure),
+    };
     super::block_on(async {
         let Some(mut client) = Client::connect(&setup).await else {
             return Err(Failure::say(ExitCode::Refused, "no daemon runs on this state"));
@@ -24,4 +28,13 @@ pub fn run(shared: &Shared) -> Outcome {
         }
         Ok(code)
     })
+}
+
+/// The daemon reads the same files, refuses them, and writes the record that operators alert on.
+async fn refused_by_the_daemon_too(shared: &Shared, failure: Failure) -> Outcome {
+    if let Some(mut client) = Client::connect(&Setup::of_flags(shared)?).await {
+        // What is wrong has its place in the failure that this process found itself.
+        let _ = client.command(ControlRequest::Reload).await;
+    }
+    Err(failure)
 }
