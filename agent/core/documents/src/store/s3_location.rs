@@ -61,7 +61,8 @@ impl S3Location {
     /// The place in S3 that a text without `s3://` was probably meant to be: `s3:/BUCKET/KEY`, `BUCKET/KEY`. Only for
     /// hints about a path that does not exist.
     pub fn meant_by(text: &str) -> Option<Self> {
-        if text.contains("://") {
+        // A word alone is a directory rather than a bucket.
+        if text.contains("://") || !(text.contains('/') || text.starts_with("s3:")) {
             return None;
         }
         let rest = text.strip_prefix("s3:").map_or(text, |rest| rest.trim_start_matches('/'));
@@ -242,8 +243,7 @@ mod tests {
         for text in ["s3:/own-bucket/x", "s3:own-bucket/x", "own-bucket/x"] {
             assert_eq!(meant(text).as_deref(), Some("s3://own-bucket/x"), "{text}");
         }
-        assert_eq!(meant("own-bucket").as_deref(), Some("s3://own-bucket"));
-        for text in ["/srv/x", "./x", "../x", "Own/x", "s3://own-bucket/x", "file:///srv", "s3:", ""] {
+        for text in ["own-bucket", "/srv/x", "./x", "../x", "Own/x", "s3://own-bucket/x", "file:///srv", "s3:", ""] {
             assert_eq!(meant(text), None, "{text}");
         }
     }
