@@ -282,7 +282,7 @@ fn a_user_who_may_not_read_the_state_is_told_who_may() {
     // The daemon answers others too, but not with what scripts print or who asked for what.
     let daemon = host.daemon(&[]);
     as_other(&["logs"]).with_code(1).saying(&["members of the group hostler read the output of hooks"]);
-    as_other(&["history"]).with_code(3).saying(&["may only look"]);
+    as_other(&["history"]).with_code(3).saying(&["may read only"]);
     drop(daemon);
 }
 
@@ -323,7 +323,7 @@ fn a_configuration_that_a_user_may_not_read_stops_neither_status_nor_validate_an
     // The daemon has the configuration, and itself refuses this user.
     for arguments in [&["resume"][..], &["reload"], &["deploy", bundle.to_str().unwrap()]] {
         let ended = as_other(arguments);
-        assert!(ended.code != Some(0) && ended.err.contains("may only look"), "{arguments:?}: {ended:?}");
+        assert!(ended.code != Some(0) && ended.err.contains("may read only"), "{arguments:?}: {ended:?}");
     }
     let mut without_group = Command::new(crate::support::host::HOSTLER);
     without_group.args(["rollback", "--root"]).arg(host.root()).env_clear().uid(OTHER).gid(OTHER);

@@ -265,7 +265,8 @@ auto_scaling:
     let said = read_one("auto_scaling: {launch_hooks: [a b], without_release: maybe, rebalance: yes, hooks: []}");
     let said = said.unwrap_err();
     let words = ["must be continue, wait or abandon, not `maybe`", "must be note, hold or drain, not `yes`"];
-    for part in words.into_iter().chain(["must be the name of a lifecycle hook", "`hooks` is no key of `auto_scaling`"])
+    for part in
+        words.into_iter().chain(["must be the name of a lifecycle hook", "`hooks` is not a key of `auto_scaling`"])
     {
         assert!(said.contains(part), "{part}: {said}");
     }
