@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
+use hostler_core::history::DeploymentPurpose;
 use hostler_core::hook::output::shown_entry;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::event::FailureKind;
@@ -23,6 +24,8 @@ pub struct Printer {
     /// The line of the event that runs, on a terminal, and what goes on in it.
     live: Option<LiveLine>,
     moment: Moment,
+    /// The deployment takes the group's files away.
+    removes: bool,
     /// Lines that standard output did not take yet, such as a terminal that its user stopped (^S): the deployment goes
     /// on in this thread, and must not wait for it. They are few: some for each event.
     held: Vec<Held>,
@@ -37,7 +40,8 @@ type Held = (String, &'static [Paint<'static>]);
 impl Printer {
     /// A printer for one deployment.
     pub fn new(json: bool, deployment: DeploymentId) -> Self {
-        Self { json, live: None, moment: Moment::default(), held: Vec::new(), waiting: deployment, code: None }
+        let moment = Moment::default();
+        Self { json, live: None, moment, removes: false, held: Vec::new(), waiting: deployment, code: None }
     }
 
     /// The deployment that is shown.
@@ -92,6 +96,9 @@ impl Printer {
     }
 
     fn print(&mut self, progress: &Progress) -> Result<(), Failure> {
+        if let Progress::Started { purpose, .. } = progress {
+            self.removes = *purpose == DeploymentPurpose::Removal;
+        }
         match progress {
             _ if self.json => output::json(progress),
             _ if is_quiet() => {
@@ -101,12 +108,12 @@ impl Printer {
             Progress::EventStarted { event, .. } => {
                 self.moment = Moment::default();
                 if self.held.is_empty() && !stdout_waits() {
-                    self.live = LiveLine::on_stdout(&format!("  {:<20} ", event.name()));
+                    self.live = LiveLine::on_stdout(&format!("  {:<20} ", event_text(event, self.removes)));
                 }
                 Ok(())
             }
             _ => {
-                self.held.push((line(progress), paints(progress)));
+                self.held.push((line(progress, self.removes), paints(progress)));
                 if stdout_waits() { Ok(()) } else { print_held(self.live.take(), std::mem::take(&mut self.held)) }
             }
         }
@@ -161,7 +168,16 @@ fn paints(progress: &Progress) -> &'static [Paint<'static>] {
     }
 }
 
-fn line(progress: &Progress) -> String {
+/// What happens in an event, for people: a removal downloads and installs nothing.
+pub fn event_text(event: &LifecycleEvent, removes: bool) -> &str {
+    match event {
+        LifecycleEvent::DownloadBundle if removes => "check",
+        LifecycleEvent::Install if removes => "removal of files",
+        event => event.name(),
+    }
+}
+
+fn line(progress: &Progress, removes: bool) -> String {
     match progress {
         Progress::Started { deployment, group, revision, asked_by, purpose, returns_to, .. } => {
             let what = purpose.noun();
@@ -170,7 +186,8 @@ fn line(progress: &Progress) -> String {
         }
         Progress::EventStarted { .. } => String::new(),
         Progress::EventFinished { event, status, milliseconds, .. } => {
-            format!("  {:<20} {:<9} {:>8}\n", event.name(), status.word(), seconds(*milliseconds))
+            let event = event_text(event, removes);
+            format!("  {event:<20} {:<9} {:>8}\n", status.word(), seconds(*milliseconds))
         }
         Progress::NotUndone { deployment, message } => {
             format!("  Install failed: {}\n{deployment} has not ended\n", indent(message))
@@ -225,4 +242,21 @@ pub fn seconds(milliseconds: u64) -> String {
 
 fn indent(text: &str) -> String {
     text.trim_end().replace('\n', "\n    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_removal_says_what_it_does_in_the_events_of_a_deployment() {
+        let shown = |event, removes| {
+            let (deployment, status) = ("d-1".parse().unwrap(), StepStatus::Succeeded);
+            line(&Progress::EventFinished { deployment, event, status, milliseconds: 20 }, removes)
+        };
+        assert_eq!(shown(LifecycleEvent::Install, true), "  removal of files     succeeded   0.02 s\n");
+        assert_eq!(shown(LifecycleEvent::DownloadBundle, true), "  check                succeeded   0.02 s\n");
+        assert_eq!(shown(LifecycleEvent::ApplicationStop, true), "  ApplicationStop      succeeded   0.02 s\n");
+        assert_eq!(shown(LifecycleEvent::Install, false), "  Install              succeeded   0.02 s\n");
+    }
 }
