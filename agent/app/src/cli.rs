@@ -169,8 +169,9 @@ pub struct RunArgs {
     pub ignore_application_stop_failures: bool,
 }
 
-/// What to do with files that are there already.
+/// What to do with files that are there already; spelt as in the configuration, which takes no other case.
 #[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "UPPER")]
 pub enum FileExists {
     /// Fail
     Disallow,
