@@ -320,6 +320,15 @@ fn a_configuration_that_a_user_may_not_read_stops_neither_status_nor_validate_an
     as_other(&["status"]).with_code(0);
     let told = format!("cannot read {}: Permission denied", config.display());
     as_other(&["validate", bundle.to_str().unwrap()]).with_code(0).saying(&["configuration is left out", &told]);
+    // Nothing untrue is said to this user: the file is in order, and the agent runs as another user.
+    let report = as_other(&["doctor", "--json"]).json();
+    let of = |code: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["code"] == code).unwrap().to_string()
+    };
+    let unread = of("configuration");
+    assert!(unread.contains(r#""severity":"warning""#) && unread.contains("members of the group hostler"), "{unread}");
+    assert!(of("hook-supervision").contains("not tried: the agent runs as "), "{report}");
     // The daemon has the configuration, and itself refuses this user.
     for arguments in [&["resume"][..], &["reload"], &["deploy", bundle.to_str().unwrap()]] {
         let ended = as_other(arguments);

@@ -13,7 +13,8 @@ use hostler_core::config::settings::GroupSettings;
 use hostler_core::doctor::{Code, Finding, clock_skew};
 use hostler_core::ids::{InstanceId, Sha256Digest};
 use hostler_core::machine::State;
-use hostler_core::release::{self, AgentVersion, Document, RevisionSource};
+use hostler_core::machine::state::{Group, Installed};
+use hostler_core::release::{self, AgentVersion, Document, RevisionSource, Trust};
 use hostler_core::store::{GetOutcome, Location, S3Location, Store as _, StoreError, StoreErrorKind, release_key};
 use hostler_host::{clock, ledger};
 
@@ -60,17 +61,19 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Channels without keys are a choice; keys that were in force and are gone are a mistake, or an attack.
+/// Channels without keys are a choice. Signed releases that no key verifies are a mistake, or an attack.
 fn unsigned(state: &State) -> Finding {
     let told = "no keys are configured: who can write the store decides what this host runs";
     let remedy = "hostler keygen, and signatures: channel: in the configuration";
-    let had_keys =
-        state.groups.values().filter(|group| group.following.keys.is_some()).map(|group| group.key.to_string());
-    let had_keys: Vec<_> = had_keys.collect();
-    if had_keys.is_empty() {
+    let is_signed = |group: &&Group| {
+        let signed = |installed: &Installed| installed.trust != Trust::Unsigned;
+        group.following.keys.is_some() || group.installed.as_ref().is_some_and(signed)
+    };
+    let signed: Vec<_> = state.groups.values().filter(is_signed).map(|group| group.key.to_string()).collect();
+    if signed.is_empty() {
         return Finding::info(Code::SignaturePolicy, format!("{told}; to change that: {remedy}"));
     }
-    let message = format!("{told}, and {} had keys before", had_keys.join(", "));
+    let message = format!("{told}, and the releases of {} are signed", signed.join(", "));
     Finding::warning(Code::SignaturePolicy, message, remedy)
 }
 
@@ -326,4 +329,28 @@ async fn signature_of(
             Finding::error(Code::SignaturePolicy, failure.one_line(), remedy)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use hostler_core::doctor::Severity;
+    use hostler_core::ids::GroupKey;
+    use hostler_core::release::{AcceptedKeys, SigningPolicy};
+
+    use super::*;
+
+    #[test]
+    fn channels_without_keys_are_a_choice_until_their_releases_are_signed() {
+        let key = GroupKey::new("web".parse().unwrap(), "production".parse().unwrap());
+        let mut group = Group::new(key.clone());
+        let state = |group: &Group| State { groups: [(key.id(), group.clone())].into(), ..State::default() };
+        let choice = unsigned(&state(&group));
+        assert_eq!(choice.severity, Severity::Info);
+        assert!(choice.message.contains("hostler keygen"), "{}", choice.message);
+        let policy = SigningPolicy { version: 1, threshold: 1, keys: Vec::new() };
+        group.following.keys = Some(AcceptedKeys::new(&policy.clone(), policy));
+        let lost = unsigned(&state(&group));
+        assert_eq!(lost.severity, Severity::Warning);
+        assert!(lost.message.contains("the releases of web/production are signed"), "{}", lost.message);
+    }
 }

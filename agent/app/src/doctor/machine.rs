@@ -296,6 +296,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn how_hooks_start_is_not_guessed_for_an_agent_of_another_user() {
+        let own = tempfile::tempdir().unwrap();
+        assert!(agent_of_another_user(own.path()).is_none());
+        assert!(agent_of_another_user(&own.path().join("absent")).is_none(), "the first start makes it");
+        // Of root, or of another user if this is root.
+        let others = match users::own_uid() {
+            0 => {
+                std::os::unix::fs::chown(own.path(), Some(65534), None).unwrap();
+                own.path()
+            }
+            _ => Path::new("/"),
+        };
+        let finding = agent_of_another_user(others).unwrap();
+        assert_eq!((finding.code, finding.severity), (Code::HookSupervision, Severity::Info));
+        assert!(finding.message.starts_with("not tried: the agent runs as "), "{}", finding.message);
+    }
+
+    #[test]
     fn a_unit_that_fails_is_told_from_one_that_runs_or_was_stopped() {
         let of = |active: &'static str, sub: &'static str| {
             failing(move |name| match name {
