@@ -284,7 +284,7 @@ fn a_user_who_may_not_read_the_state_is_told_who_may() {
     // The daemon answers others too, but not with what scripts print or who asked for what.
     let daemon = host.daemon(&[]);
     as_other(&["logs"]).with_code(1).saying(&["members of the group hostler read the output of hooks"]);
-    as_other(&["history"]).with_code(3).saying(&["may only look"]);
+    as_other(&["history"]).with_code(3).saying(&["may read only"]);
     drop(daemon);
 }
 
@@ -322,10 +322,19 @@ fn a_configuration_that_a_user_may_not_read_stops_neither_status_nor_validate_an
     as_other(&["status"]).with_code(0);
     let told = format!("cannot read {}: Permission denied", config.display());
     as_other(&["validate", bundle.to_str().unwrap()]).with_code(0).saying(&["configuration is left out", &told]);
+    // Nothing untrue is said to this user: the file is in order, and the agent runs as another user.
+    let report = as_other(&["doctor", "--json"]).json();
+    let of = |code: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["code"] == code).unwrap().to_string()
+    };
+    let unread = of("configuration");
+    assert!(unread.contains(r#""severity":"warning""#) && unread.contains("members of the group hostler"), "{unread}");
+    assert!(of("hook-supervision").contains("not tried: the agent runs as "), "{report}");
     // The daemon has the configuration, and itself refuses this user.
     for arguments in [&["resume"][..], &["reload"], &["deploy", bundle.to_str().unwrap()]] {
         let ended = as_other(arguments);
-        assert!(ended.code != Some(0) && ended.err.contains("may only look"), "{arguments:?}: {ended:?}");
+        assert!(ended.code != Some(0) && ended.err.contains("may read only"), "{arguments:?}: {ended:?}");
     }
     let mut without_group = Command::new(crate::support::host::HOSTLER);
     without_group.args(["rollback", "--root"]).arg(host.root()).env_clear().uid(OTHER).gid(OTHER);

@@ -145,7 +145,13 @@ fn every_verb_that_acts_says_what_it_did_as_json() {
     assert_eq!(host.ok(&["stop", "--json"]).json(), serde_json::json!({"version": 1, "stopped": true}));
     daemon.end().with_code(0);
     let version = host.ok(&["version", "--json"]).json();
-    assert_eq!(version, serde_json::json!({"version": 1, "hostler": env!("CARGO_PKG_VERSION")}));
+    assert_eq!((&version["version"], &version["hostler"]), (&1.into(), &env!("CARGO_PKG_VERSION").into()), "{version}");
+    assert!(version["target"].as_str().is_some_and(|target| target.contains("linux")), "{version}");
+    // A release build names its commit; HOSTLER_COMMIT names it in every build.
+    let commit = version["commit"].as_str().map_or_else(String::new, |commit| format!(" ({commit})"));
+    let line = format!("hostler {}{commit}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(host.ok(&["version"]).out, line);
+    assert_eq!(host.ok(&["--version"]).out, line);
 }
 
 #[test]

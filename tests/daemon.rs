@@ -343,7 +343,7 @@ fn users_who_may_only_look_cannot_keep_others_from_the_door() {
     });
     let [status, stop] = answers.join().unwrap();
     assert!(status.contains("\"good\""), "{status}");
-    assert!(stop.contains("may only look") && stop.contains("\"code\":3"), "{stop}");
+    assert!(stop.contains("may read only") && stop.contains("\"code\":3"), "{stop}");
     drop(daemon);
 }
 

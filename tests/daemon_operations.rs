@@ -101,14 +101,16 @@ fn a_configuration_is_read_again_whole_or_not_at_all() {
 
     // Invalid: the command and the log show the place, and the old configuration stays in force.
     host.configure(&format!("poll: 1s\ngroups:\n{web}{}", one("other", &store, ", pol: 3s")));
+    let refused = |records: usize| {
+        eventually("the record of the refused configuration", PATIENCE, || {
+            let read = lines_with(&daemon, "is refused, the one before stays in force").len();
+            if read == records { Ok(()) } else { Err(daemon.err()) }
+        });
+    };
     host.run(&["reload"]).with_code(2).saying(&["config.yaml:4", "`poll`"]);
-    // The caller is not the only one who is told.
-    daemon.says("is refused, the one before stays in force");
+    refused(1);
     daemon.signal(Signal::SIGHUP);
-    eventually("both refusals are in the log", PATIENCE, || {
-        let refused = lines_with(&daemon, "is refused, the one before stays in force").len();
-        if refused == 2 { Ok(()) } else { Err(daemon.err()) }
-    });
+    refused(2);
     daemon.says("config.yaml:4");
     assert_eq!(channels(), [format!("web {}", store.display())]);
     host.configure(&format!("instance_id: i-2\npoll: 1s\ngroups:\n{web}"));
@@ -138,6 +140,12 @@ fn a_configuration_is_read_again_whole_or_not_at_all() {
     host.ok(&["stop"]);
     daemon.end().with_code(0);
     host.run(&["reload"]).with_code(3).saying(&["no daemon runs"]);
+    // Without a daemon, `status` says what keeps one from running.
+    host.ok(&["status"]).saying(&["no daemon runs"]);
+    host.configure("pol: 1s\n");
+    let said =
+        host.run(&["status"]).with_code(1).saying(&["error: no daemon runs: ", "`pol` is not a key", "hostler doctor"]);
+    assert!(said.out.contains("shop/web"), "{said:?}");
 }
 
 #[test]

@@ -40,6 +40,26 @@ fn the_quickstart_deploys_and_updates() {
 }
 
 #[test]
+fn a_compiler_that_is_too_old_is_told_before_anything_is_built() {
+    let place = tempfile::tempdir().unwrap();
+    let tool = |name: &str, script: &str| {
+        let path = place.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    tool("cargo", "echo built; exit 1");
+    for (rustc, said) in [("echo 'rustc 1.63.0 (x)'", "here is Rust 1.63.0"), ("exit 127", "here is none")] {
+        tool("rustc", rustc);
+        let path = format!("PATH={}:/usr/bin:/bin", place.path().display());
+        let script = Path::new(TOP).join("hooks-examples/quickstart");
+        let output = Command::new("env").args(["-i", &path]).arg(script).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!((output.status.code(), &*out), (Some(1), ""), "{err}");
+        assert!(err.contains("Rust 1.94.1 or newer, from rustup") && err.contains(said), "{err}");
+    }
+}
+
+#[test]
 fn the_quickstart_needs_no_root() {
     if !nix::unistd::Uid::effective().is_root() {
         skip("only root can become another user; the other test runs it without root already");

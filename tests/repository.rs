@@ -39,6 +39,61 @@ fn the_workflow_calls_what_is_there_and_no_actions_of_others() {
 }
 
 #[test]
+fn the_example_in_the_shipped_configuration_is_good() {
+    let text = fs::read_to_string(top().join("packaging/etc/config.yaml")).unwrap();
+    let limits = hostler_core::limits::Limits::default();
+    let groups = |text: String| {
+        let read = hostler_core::config::read(&[("config.yaml".to_owned(), text)], &limits).unwrap();
+        read.groups.iter().map(|group| (group.key.to_string(), group.channel.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(groups(text.clone()), [], "nothing is set");
+    let (_, example) = text.rsplit_once("#\n").unwrap();
+    let example: Vec<_> = example.lines().map(|line| line.strip_prefix('#').unwrap()).collect();
+    assert_eq!(groups(example.join("\n")), [("web/production".to_owned(), Some("s3://my-bucket/deploy".to_owned()))]);
+}
+
+/// A directory with nothing but these programs.
+fn only(programs: &[&str]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for program in programs {
+        let there = ["/usr/bin", "/bin"].map(|place| Path::new(place).join(program));
+        let there = there.iter().find(|path| path.exists()).unwrap();
+        std::os::unix::fs::symlink(there, directory.path().join(program)).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn the_test_command_explains_itself_and_names_a_missing_tool_first() {
+    let path = only(&["bash", "dirname", "sed", "grep"]);
+    let run = |argument: &str| {
+        let mut command = std::process::Command::new("/bin/bash");
+        command.arg(top().join("tests/run")).arg(argument).env_clear().env("PATH", path.path());
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, err) = run("--help");
+    assert!(code == Some(0) && out.contains("tests/run --quick") && err.is_empty(), "{code:?} {out} {err}");
+    let (code, _, err) = run("--quck");
+    assert!(code == Some(2) && err.contains("tests/run --quick"), "{code:?} {err}");
+    let (code, out, err) = run("--quick");
+    assert!(code == Some(1) && err.contains("cargo-nextest") && !out.contains("== format"), "{code:?} {out} {err}");
+}
+
+#[test]
+fn packages_are_built_with_the_tools_that_the_test_command_pins() {
+    let read = |path: &str| fs::read_to_string(top().join(path)).unwrap();
+    let list = read("tests/run");
+    for (script, tool, pin) in [("build-deb", "cargo-deb", "deb"), ("build-rpm", "cargo-generate-rpm", "rpm")] {
+        assert!(list.lines().any(|line| line.starts_with(&format!("{pin}="))), "{pin}");
+        let text = read(&format!("packaging/{script}"));
+        assert!(text.contains(&format!("sed -n 's/^{pin}=//p' tests/run")), "{script}");
+        assert!(text.contains(&format!("cargo install --quiet --locked \"{tool}@$version\"")), "{script}");
+    }
+}
+
+#[test]
 fn every_path_with_a_code_owner_exists() {
     let text = fs::read_to_string(top().join("CODEOWNERS")).unwrap();
     let lines: Vec<_> = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();

@@ -216,7 +216,7 @@ fn a_configuration_that_names_nobody_is_refused() {
         ("cloudformation: {stack: web}", "names no stack and resource"),
         ("cloudformation: tags", "must be from_tags or a stack and a resource"),
         ("wait_condition: handle", "must be the address of a wait condition"),
-        ("stack: web", "`stack` is no key of `signals`"),
+        ("stack: web", "`stack` is not a key of `signals`"),
     ] {
         host.configure(&format!("signals: {{{signals}}}\n"));
         host.run(&["run", "--once"]).with_code(2).saying(&[said]);

@@ -47,7 +47,23 @@ fn a_bundle_that_cannot_be_pushed() {
     refused(&host, "push-store-missing", 5, host.hostler(&["push", "good", "nowhere"]));
     refused(&host, "push-store-is-file", 1, host.hostler(&["push", "good", "good/appspec.yml"]));
     refused(&host, "push-store-unknown-kind", 2, host.hostler(&["push", "good", "s4://bucket/prefix"]));
+    for forgotten in ["s3:/my-bucket/deploy", "my-bucket/deploy"] {
+        let hint = "correct the name of the store; for a bucket write s3://my-bucket/deploy";
+        host.hostler(&["push", "good", forgotten]).with_code(5).saying(&[hint]);
+    }
     assert_eq!(tree_with_times(&host.path("store")).len(), 1, "{:?}", tree_with_times(&host.path("store")));
+}
+
+#[test]
+fn an_address_of_a_bundle_that_is_none() {
+    let host = host();
+    for verb in ["deploy", "plan"] {
+        host.hostler(&[verb, "s3://my-bucket"]).with_code(2).saying(&["no object in it; write s3://BUCKET/KEY"]);
+        host.hostler(&[verb, "s3:/my-bucket/x.zip"]).with_code(5).saying(&["write s3://my-bucket/x.zip"]);
+    }
+    let channel = ["--channel", "s3://My_Bucket/x", "--application", "a", "--group", "g"];
+    host.hostler(&[&["run", "--once"][..], &channel].concat()).with_code(2).saying(&["no valid bucket name"]);
+    untouched(&host);
 }
 
 #[test]
@@ -103,8 +119,9 @@ fn a_configuration_with_an_unknown_key() {
         "groups:\n  - application: shop\n    group: web\n    chanel: /srv/store\n",
     );
     refused(&host, "configuration-unknown-key", 2, host.hostler(&["run", "--once"]));
-    // Verbs that only read still work.
-    host.hostler(&["status"]).with_code(0);
+    // Verbs that only read still work; `status` says what keeps a daemon from running.
+    let why = "error: no daemon runs: the configuration is wrong";
+    host.hostler(&["status"]).with_code(1).saying(&["nothing was deployed on this host", why]);
     refused(&host, "configuration-absent", 2, host.hostler(&["run", "--once", "--config", "absent.yaml"]));
     host.write("root/etc/hostler/config.yaml", "groups: [\n");
     refused(&host, "configuration-syntax", 2, host.hostler(&["run", "--once"]));

@@ -67,10 +67,14 @@ fn what_does_not_pass_is_named_with_what_to_do() {
         (
             error(403, "InvalidAccessKeyId", "The key does not exist."),
             1,
-            &["no valid credentials", "instance profile"][..],
+            &["no valid credentials", "use an access key that exists"][..],
         ),
         (error(404, "NoSuchKey", "The key does not exist."), 5, &["holds no release"][..]),
-        (error(404, "NoSuchBucket", "The bucket does not exist."), 5, &["NoSuchBucket"][..]),
+        (
+            error(404, "NoSuchBucket", "The bucket does not exist."),
+            5,
+            &["there is no bucket own-bucket (NoSuchBucket"][..],
+        ),
         (html(), 1, &["HTTP 500", "temporary failure"][..]),
         (error(503, "SlowDown", "Please reduce your request rate."), 1, &["too many requests", "SlowDown"][..]),
     ] {
@@ -81,7 +85,7 @@ fn what_does_not_pass_is_named_with_what_to_do() {
     }
     // The port is closed.
     let nowhere = S3Host::new("http://127.0.0.1:9");
-    nowhere.once().with_code(1).saying(&["temporary failure", "refused"]);
+    nowhere.once().with_code(1).saying(&["temporary failure", "cannot reach 127.0.0.1:9 (region", "refused"]);
     let mut nobody = S3Host::of(&front);
     nobody.environment.retain(|(name, _)| !name.starts_with("AWS_ACCESS"));
     nobody.once().with_code(1).saying(&["no valid credentials", "instance profile"]);
@@ -99,6 +103,7 @@ fn a_publishers_refusal_is_named_by_its_reason() {
         (error(400, "ExpiredToken", "The provided token has expired."), &["credentials have expired", "ExpiredToken"]),
         (error(403, "RequestTimeTooSkewed", "The difference is too large."), &["clock", "timedatectl"]),
         (error(403, "AccessDenied", "Access Denied"), &["access denied", "the role or user of these credentials"]),
+        (error(503, "SlowDown", "Please reduce your request rate."), &["too many requests", "SlowDown"]),
     ] {
         front.instead(usize::MAX, |_| true, reply);
         let said_by_push = push().saying(said);

@@ -37,7 +37,9 @@ fn releases_are_published_followed_updated_and_put_back() {
 
     // Invalid store names, and a revision that does not exist.
     host.run(&["release", "s3://", &first]).with_code(2).saying(&["s3://BUCKET"]);
-    host.run(&["release", "s3://no-such-bucket/x", &first]).with_code(5).saying(&["NoSuchBucket", "request id"]);
+    host.run(&["release", "s3://no-such-bucket/x", &first])
+        .with_code(5)
+        .saying(&["there is no bucket no-such-bucket (NoSuchBucket", "request id"]);
     host.run(&["release", &store(), &"0".repeat(64)]).with_code(5).saying(&["push it first"]);
 }
 

@@ -31,7 +31,7 @@ pub const AFTER_HELP: &str = include_str!("cli/after_help.txt");
 
 /// Deploys revision bundles on this host.
 #[derive(Debug, Parser)]
-#[command(name = "hostler", version, about, long_about = None, after_help = AFTER_HELP)]
+#[command(name = "hostler", version = env!("HOSTLER_VERSION"), about, long_about = None, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -170,8 +170,9 @@ pub struct RunArgs {
     pub ignore_application_stop_failures: bool,
 }
 
-/// What to do with files that are there already.
+/// What to do with files that are there already; spelt as in the configuration, which takes no other case.
 #[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "UPPER")]
 pub enum FileExists {
     /// Fail
     Disallow,

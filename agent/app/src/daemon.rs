@@ -41,6 +41,18 @@ use crate::tasks::{caught, kept};
 /// How long the start waits for the Auto Scaling group's answer before it follows the channels.
 const FIRST_LOOK: Duration = Duration::from_secs(20);
 
+/// Writes the record that operators alert on: a start and each way to a reload come here.
+fn refused(what: &str, failure: &Failure) {
+    operator_event!(Error, OperatorEvent::ConfigurationRefused; "{what}: {}", failure.one_line());
+}
+
+/// The record of a start that the configuration ends. A terminal shows the failure itself, and has no use for a record.
+pub fn refused_at_start(failure: &Failure) {
+    if failure.code == ExitCode::Usage && log_output::goes_to_the_journal() {
+        refused("the configuration is refused, so the agent does not start", failure);
+    }
+}
+
 /// Runs until it is asked to stop, or until the state can no longer be persisted. `read` reads the configuration again.
 ///
 /// # Errors
@@ -85,7 +97,7 @@ pub async fn run(setup: Setup, read: impl Fn() -> Result<Setup, Failure>) -> Out
     log::info!(
         hostler_event = "started", state:% = setup.layout.state().display(), groups = setup.settings.groups.len();
         "hostler runs: version {}, {}, state in {}",
-        env!("CARGO_PKG_VERSION"), counted(setup.settings.groups.len(), "deployment group"), setup.layout.state().display()
+        env!("HOSTLER_VERSION"), counted(setup.settings.groups.len(), "deployment group"), setup.layout.state().display()
     );
     if setup.codedeploy_compat.is_none() && setup.settings.groups.iter().all(|group| group.channel.is_none()) {
         log::warn!("no deployment group has a channel, so this daemon follows nothing");
@@ -264,8 +276,7 @@ impl<R: Fn() -> Result<Setup, Failure>> Configuration<R> {
                 log::info!(hostler_event = "reloaded", groups = setup.settings.groups.len(); "the configuration was read again: {}", counted(setup.settings.groups.len(), "deployment group"));
             }
             Err(failure) => {
-                operator_event!(Error, OperatorEvent::ConfigurationRefused;
-                    "the configuration was read again and is refused, the one before stays in force: {}", failure.one_line());
+                refused("the configuration was read again and is refused, the one before stays in force", failure);
             }
         }
         notify::ready();

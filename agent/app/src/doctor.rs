@@ -7,18 +7,20 @@ pub mod environment;
 mod machine;
 mod traffic;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hostler_aws::clients::Clients;
 use hostler_aws::fault::Fault;
 use hostler_core::codes::ExitCode;
-use hostler_core::doctor::{Code, DOCTOR_VERSION, Finding, Report};
+use hostler_core::doctor::{Code, DOCTOR_VERSION, Finding, Report, Severity};
 use hostler_core::status::{Status, problems};
 use hostler_core::text::counted;
 use hostler_host::clock;
 
 use crate::cli::Shared;
+use crate::config_files;
 use crate::control::client::Client;
 use crate::failure::Failure;
 use crate::setup::Setup;
@@ -43,8 +45,7 @@ pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
             setup
         }
         Err(failure) => {
-            let remedy = "correct the file; hostler validate FILE shows the place";
-            findings.push(Finding::error(Code::Configuration, failure.one_line(), remedy));
+            findings.push(configuration_refused(shared, &failure)?);
             Setup::of_flags(shared)?
         }
     };
@@ -63,6 +64,35 @@ pub async fn examine(shared: &Shared, write: bool) -> Result<Report, Failure> {
     cloud::examine(&setup, write, &mut findings).await;
     traffic::examine(&setup, instance.as_ref(), &mut findings).await;
     Ok(Report { version: DOCTOR_VERSION, findings })
+}
+
+/// Why the configuration is not in force: it is wrong, or this process's user may not read it.
+fn configuration_refused(shared: &Shared, failure: &Failure) -> Result<Finding, Failure> {
+    let closed = shared.config.is_none() && config_files::is_closed(Setup::of_flags(shared)?.layout.root());
+    Ok(if closed {
+        let message = format!("{}: what follows is without it", failure.one_line());
+        Finding::warning(Code::Configuration, message, config_files::WHO_READS)
+    } else {
+        let remedy = "correct the file; hostler validate FILE shows the place";
+        Finding::error(Code::Configuration, failure.one_line(), remedy)
+    })
+}
+
+/// The errors that keep a daemon from running, where none answers: its configuration, and its unit that fails.
+///
+/// # Errors
+/// When the flags name no host at all.
+pub fn why_no_daemon_runs(shared: &Shared) -> Result<Vec<Finding>, Failure> {
+    let mut findings = Vec::new();
+    if let Err(failure) = Setup::new(shared) {
+        findings.push(configuration_refused(shared, &failure)?);
+    }
+    // Below another root runs no unit.
+    if shared.root == Path::new("/") && shared.state_dir.is_none() {
+        findings.extend(machine::unit_that_fails());
+    }
+    findings.retain(|finding| finding.severity == Severity::Error);
+    Ok(findings)
 }
 
 /// The AWS clients; if the configuration does not allow any, adds a finding of `code`.

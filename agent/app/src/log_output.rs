@@ -283,6 +283,11 @@ macro_rules! operator_event {
 }
 pub(crate) use operator_event;
 
+/// Whether the records are the journal's, with their fields.
+pub fn goes_to_the_journal() -> bool {
+    connected_to_journal()
+}
+
 /// Starts logging, at the verb's usual level or at the one that the user asked for.
 pub fn start(usual: LevelFilter, asked: Option<LevelFilter>, form: Form) {
     // A second logger in one process would be a mistake of ours; the first logger stays.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
+use hostler_core::history::DeploymentPurpose;
 use hostler_core::hook::output::shown_entry;
 use hostler_core::ids::DeploymentId;
 use hostler_core::machine::event::FailureKind;
@@ -27,6 +28,8 @@ pub struct Printer {
     moment: Moment,
     /// The event that runs, where no line is rewritten.
     running: Option<Running>,
+    /// The deployment takes the group's files away.
+    removes: bool,
     /// Lines that standard output did not take yet, such as a terminal that its user stopped (^S): the deployment goes
     /// on in this thread, and must not wait for it. They are few: some for each event.
     held: Vec<Held>,
@@ -80,6 +83,7 @@ impl Printer {
             live: None,
             moment: Moment::default(),
             running: None,
+            removes: false,
             held: Vec::new(),
             waiting: deployment,
             code: None,
@@ -144,6 +148,9 @@ impl Printer {
     }
 
     fn print(&mut self, progress: &Progress) -> Result<(), Failure> {
+        if let Progress::Started { purpose, .. } = progress {
+            self.removes = *purpose == DeploymentPurpose::Removal;
+        }
         match progress {
             _ if self.json => output::json(progress),
             _ if is_quiet() => {
@@ -154,13 +161,13 @@ impl Printer {
                 self.moment = Moment::default();
                 self.running = Some(Running::new(*event));
                 if self.held.is_empty() && !stdout_waits() {
-                    self.live = LiveLine::on_stdout(&format!("  {:<20} ", event.name()));
+                    self.live = LiveLine::on_stdout(&format!("  {:<20} ", event_text(event, self.removes)));
                 }
                 Ok(())
             }
             _ => {
                 self.running = self.running.take().filter(|_| matches!(progress, Progress::Warning { .. }));
-                self.held.push((line(progress, self.code.is_some()), paints(progress)));
+                self.held.push((line(progress, self.code.is_some(), self.removes), paints(progress)));
                 if stdout_waits() { Ok(()) } else { print_held(self.live.take(), std::mem::take(&mut self.held)) }
             }
         }
@@ -223,8 +230,17 @@ fn paints(progress: &Progress) -> &'static [Paint<'static>] {
     }
 }
 
-/// The lines of a progress. `follows` says that it is of the rollback after a failure.
-fn line(progress: &Progress, follows: bool) -> String {
+/// What happens in an event, for people: a removal downloads and installs nothing.
+pub fn event_text(event: &LifecycleEvent, removes: bool) -> &str {
+    match event {
+        LifecycleEvent::DownloadBundle if removes => "check",
+        LifecycleEvent::Install if removes => "removal of files",
+        event => event.name(),
+    }
+}
+
+/// The lines of a progress. `follows` says that it is of the rollback after a failure, `removes` that the files are taken away.
+fn line(progress: &Progress, follows: bool, removes: bool) -> String {
     match progress {
         Progress::Started { deployment, group, revision, asked_by, purpose, returns_to, .. } => {
             let what = purpose.noun();
@@ -233,7 +249,8 @@ fn line(progress: &Progress, follows: bool) -> String {
         }
         Progress::EventStarted { .. } => String::new(),
         Progress::EventFinished { event, status, milliseconds, .. } => {
-            format!("  {:<20} {:<9} {:>8}\n", event.name(), status.word(), seconds(*milliseconds))
+            let event = event_text(event, removes);
+            format!("  {event:<20} {:<9} {:>8}\n", status.word(), seconds(*milliseconds))
         }
         Progress::NotUndone { deployment, message } => {
             format!("  Install failed: {}\n{deployment} has not ended\n", indent(message))

@@ -8,6 +8,7 @@ use hostler_core::codes::ExitCode;
 use hostler_core::config::settings::{GroupSettings, Settings};
 use hostler_core::ids::GroupKey;
 use hostler_core::limits::Limits;
+use hostler_core::store::S3Location;
 use hostler_host::layout::Layout;
 use tokio::sync::watch;
 
@@ -188,6 +189,10 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
     let (Some(application), Some(group)) = (&shared.application, &shared.group) else {
         return Err(Failure::say(ExitCode::Usage, "--channel needs --application and --group beside it"));
     };
+    if channel.starts_with("s3://") {
+        let store = channel.parse::<S3Location>().and_then(S3Location::into_store);
+        store.map_err(|e| Failure::new(ExitCode::Usage, anyhow::Error::new(e).context("cannot use --channel")))?;
+    }
     let key = GroupKey::new(application.clone(), group.clone());
     settings.group_mut(key).channel = Some(channel.clone());
     Ok(())
@@ -200,6 +205,12 @@ fn add_group_of_flags(settings: &mut Settings, shared: &Shared) -> Result<(), Fa
 pub fn existing(path: &Path) -> Result<PathBuf, Failure> {
     std::fs::canonicalize(path).map_err(|e| {
         let code = if e.kind() == std::io::ErrorKind::NotFound { ExitCode::NotFound } else { ExitCode::Failed };
-        Failure::new(code, anyhow::Error::new(e).context(format!("cannot open {}", path.display())))
+        let failure = Failure::new(code, anyhow::Error::new(e).context(format!("cannot open {}", path.display())));
+        // Two slashes are easily forgotten: s3:/BUCKET/KEY.
+        let place = path.to_str().filter(|text| text.starts_with("s3:")).and_then(S3Location::meant_by);
+        match place.filter(|_| code == ExitCode::NotFound) {
+            Some(place) => failure.hint(format!("for an object of S3 write {place}")),
+            None => failure,
+        }
     })
 }

@@ -67,7 +67,10 @@ impl Stores {
                 let place = place.into_store().map_err(|e| Failure::new(ExitCode::Usage, e))?;
                 AnyStore::S3(S3Store::new(self.clients()?, place, Arc::clone(&self.limits), self.downloads.clone()))
             }
-            false => AnyStore::Directory(DirectoryStore::open(directory(name)?).map_err(failure)?),
+            false => {
+                let opened = DirectoryStore::open(directory(name)?);
+                AnyStore::Directory(opened.map_err(|error| failure(perhaps_a_bucket(error, name)))?)
+            }
         };
         log::debug!("the store {} is opened", without_secrets(name));
         self.lock().insert(name.to_owned(), store.clone());
@@ -117,6 +120,16 @@ impl Stores {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, AnyStore>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The error of a directory that does not exist, with the address of the bucket that its name may have been meant for.
+fn perhaps_a_bucket(mut error: StoreError, name: &str) -> StoreError {
+    if error.kind == StoreErrorKind::Absent
+        && let Some(place) = S3Location::meant_by(name)
+    {
+        error.problem.push_str(&format!("; for a bucket write {place}"));
+    }
+    error
 }
 
 /// The location of an argument with a scheme; `None` for a path.

@@ -28,6 +28,7 @@ use tokio::sync::OnceCell;
 use crate::bounded::{Answers, bounded};
 use crate::ca_bundle;
 use crate::kept_credentials::KeptCredentials;
+use crate::reach::naming_hosts;
 use crate::selected_profile;
 
 /// The limit for connecting, TLS included. A metadata address that does not answer must not hold up a start.
@@ -206,7 +207,7 @@ impl Clients {
                 return connector.clone();
             }
             let connector = builder.clone().connector_settings(settings.clone()).build();
-            let connector = bounded(SharedHttpConnector::new(connector), answers);
+            let connector = bounded(naming_hosts(SharedHttpConnector::new(connector)), answers);
             made.push((timeouts, connector.clone()));
             connector
         })

@@ -9,6 +9,9 @@ use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use hostler_core::error_chain::{causes, innermost};
 
+/// S3's code for a bucket that does not exist.
+pub(crate) const NO_SUCH_BUCKET: &str = "NoSuchBucket";
+
 /// The kind of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FaultKind {
@@ -70,7 +73,7 @@ impl Fault {
             SdkError::DispatchFailure(failure) => dispatch(failure),
             _ => construction(&error),
         };
-        let message = message.unwrap_or_else(|| reason(&error));
+        let message = message.unwrap_or_else(|| in_our_words(reason(&error)));
         Self::new(kind, answer, code, message)
     }
 
@@ -105,9 +108,9 @@ impl Fault {
             FaultKind::Expired => {
                 "the credentials are renewed by themselves where a role gives them; renew them elsewhere".to_owned()
             }
-            FaultKind::NoCredentials => {
-                "attach an instance profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-                    .to_owned()
+            FaultKind::NoCredentials => return self.about_credentials(variable_is_set("AWS_PROFILE")),
+            FaultKind::Absent if self.code.as_deref() == Some(NO_SUCH_BUCKET) => {
+                "make the bucket, or correct its name".to_owned()
             }
             FaultKind::Throttled => {
                 "fewer requests at a time; S3 raises its limits by itself within minutes".to_owned()
@@ -115,6 +118,23 @@ impl Fault {
             FaultKind::Elsewhere(Some(region)) => format!("it is in {region}"),
             _ => return None,
         })
+    }
+
+    /// Credentials that AWS has answered exist, and only other ones help. Where a profile is selected and gives none, the
+    /// message says what to do about the profile.
+    fn about_credentials(&self, profile_is_selected: bool) -> Option<String> {
+        let advice = match (self.status, self.code.as_deref()) {
+            (Some(_), Some("InvalidAccessKeyId")) => "use an access key that exists and is active in this partition",
+            (Some(_), Some("SignatureDoesNotMatch" | "InvalidSignatureException")) => {
+                "use the secret access key that belongs to the access key id"
+            }
+            (Some(_), _) => "use other credentials",
+            (None, _) if profile_is_selected => return None,
+            (None, _) => {
+                "attach an instance profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            }
+        };
+        Some(advice.to_owned())
     }
 
     /// Its text without the request ids, which differ each time: by this, problems are the same or not.
@@ -147,7 +167,11 @@ impl Fault {
             self.code.clone().into_iter().chain(status).chain(request_ids.iter().cloned()).collect();
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
         let advice = self.advice().map(|advice| format!("; {advice}")).unwrap_or_default();
-        format!("{kind}: {}{facts}{advice}", self.message)
+        // Programs end their words with a line end, and the SDK with a full stop.
+        let message = self.message.trim_end();
+        let more = !facts.is_empty() || !advice.is_empty();
+        let message = if more { message.trim_end_matches('.') } else { message };
+        format!("{kind}: {message}{facts}{advice}")
     }
 }
 
@@ -273,6 +297,20 @@ fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|error| error.is::<aws_credential_types::provider::error::CredentialsError>())
 }
 
+/// What the SDK says of the last place where it looked for credentials reads as if that place were needed.
+fn in_our_words(message: String) -> String {
+    match message.starts_with("request forbidden: IMDS is disabled") {
+        true => {
+            "neither the environment nor ~/.aws has any, and the instance metadata service is off or refuses".to_owned()
+        }
+        false => message,
+    }
+}
+
+fn variable_is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
 /// The innermost error's message. The SDK's type for an answer without a reason prints Rust values.
 fn reason(error: &(dyn Error + 'static)) -> String {
     let is_empty = causes(error).last().is_some_and(|error| error.is::<ErrorMetadata>());
@@ -280,72 +318,4 @@ fn reason(error: &(dyn Error + 'static)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sorted(status: u16, code: &str, region: Option<&str>) -> FaultKind {
-        let answer = Answer { status, region: region.map(str::to_owned), request_id: None, extended_request_id: None };
-        sort(Some(status), Some(code).filter(|c| !c.is_empty()), "s3:GetObject", Some(&answer))
-    }
-
-    #[test]
-    fn every_fault_has_its_kind() {
-        for (status, code, kind) in [
-            (404, "NoSuchKey", FaultKind::Absent),
-            (404, "", FaultKind::Absent),
-            (403, "AccessDenied", FaultKind::Denied("s3:GetObject")),
-            (403, "", FaultKind::Denied("s3:GetObject")),
-            (403, "RequestTimeTooSkewed", FaultKind::ClockSkew),
-            (400, "ExpiredToken", FaultKind::Expired),
-            (403, "InvalidAccessKeyId", FaultKind::NoCredentials),
-            (503, "SlowDown", FaultKind::Throttled),
-            (503, "", FaultKind::Transient),
-            (500, "", FaultKind::Transient),
-            (412, "PreconditionFailed", FaultKind::Condition),
-            (409, "ConditionalRequestConflict", FaultKind::Conflict),
-            (400, "InvalidArgument", FaultKind::Fatal),
-            (200, "", FaultKind::Transient),
-        ] {
-            assert_eq!(sorted(status, code, None), kind, "{status} {code}");
-        }
-    }
-
-    #[test]
-    fn a_bucket_elsewhere_is_known_by_each_of_its_answers() {
-        let there = FaultKind::Elsewhere(Some("eu-west-1".to_owned()));
-        for (status, code) in [
-            (301, "PermanentRedirect"),
-            (307, "TemporaryRedirect"),
-            (400, "AuthorizationHeaderMalformed"),
-            (301, ""),
-            (400, ""),
-        ] {
-            assert_eq!(sorted(status, code, Some("eu-west-1")), there, "{status} {code}");
-        }
-        assert_eq!(sorted(301, "PermanentRedirect", None), FaultKind::Elsewhere(None));
-        assert_eq!(sorted(400, "", None), FaultKind::Fatal);
-    }
-
-    #[test]
-    fn a_fault_says_what_to_do_and_what_support_asks_for() {
-        let fault = Fault {
-            kind: FaultKind::Denied("s3:GetObject"),
-            status: Some(403),
-            code: Some("AccessDenied".to_owned()),
-            message: "Access Denied".to_owned(),
-            request_id: Some("R1".to_owned()),
-            extended_request_id: Some("X2".to_owned()),
-        };
-        let text = fault.to_string();
-        for part in [
-            "access denied",
-            "AccessDenied",
-            "HTTP 403",
-            "request id R1",
-            "extended request id X2",
-            "allow s3:GetObject",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-    }
-}
+mod tests;

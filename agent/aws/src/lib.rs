@@ -1,7 +1,8 @@
 //! The cloud: one file for each service. It never sees `hostler-host`.
 //!
 //! ```text
-//! clock flow bounded fault endpoint ca_bundle    time, pace and bounds; errors; addresses; whom to trust
+//! clock flow bounded reach fault endpoint        time, pace and bounds; errors; addresses
+//! ca_bundle                                      whom to trust
 //! imds                                           the instance metadata service
 //!      ^
 //! selected_profile kept_credentials clients      one SDK configuration, credentials for all
@@ -33,6 +34,7 @@ pub mod imds;
 mod kept_credentials;
 pub mod kms;
 pub mod logs;
+mod reach;
 mod selected_profile;
 pub mod signed_call;
 pub mod sqs;

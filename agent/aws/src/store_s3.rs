@@ -16,7 +16,7 @@ use hostler_core::store::{
 use hostler_core::transfer::Meter;
 
 use crate::clients::Clients;
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind, NO_SUCH_BUCKET};
 
 mod bucket;
 mod conditions;
@@ -126,7 +126,7 @@ impl S3Store {
         let answer = match self.bucket.call(get).await {
             Ok(answer) => answer,
             Err(fault) if fault.status == Some(304) => return Ok(GetOutcome::NotModified),
-            Err(fault) if fault.kind == FaultKind::Absent && fault.code.as_deref() != Some("NoSuchBucket") => {
+            Err(fault) if fault.kind == FaultKind::Absent && fault.code.as_deref() != Some(NO_SUCH_BUCKET) => {
                 return Ok(GetOutcome::NotFound);
             }
             Err(fault) => return Err(GetError::Said(fault)),
@@ -162,7 +162,7 @@ impl S3Store {
         match self.bucket.call(delete).await {
             Ok(_) => Ok(DeleteOutcome::Deleted),
             Err(fault) => match fault.kind {
-                FaultKind::Absent if fault.code.as_deref() != Some("NoSuchBucket") => Ok(DeleteOutcome::NotFound),
+                FaultKind::Absent if fault.code.as_deref() != Some(NO_SUCH_BUCKET) => Ok(DeleteOutcome::NotFound),
                 FaultKind::Condition | FaultKind::Conflict => Ok(DeleteOutcome::PreconditionFailed),
                 _ => Err(self.failed("delete", key, fault)),
             },
@@ -224,7 +224,12 @@ impl Store for S3Store {
     }
 }
 
-fn store_error(operation: &'static str, location: String, fault: Fault) -> StoreError {
+fn store_error(operation: &'static str, location: String, mut fault: Fault) -> StoreError {
+    if fault.code.as_deref() == Some(NO_SUCH_BUCKET)
+        && let Ok(place) = location.parse::<S3Location>()
+    {
+        fault.message = format!("there is no bucket {}", place.bucket);
+    }
     let kind = match fault.kind {
         FaultKind::Absent => StoreErrorKind::Absent,
         FaultKind::Denied(_) | FaultKind::NoCredentials => StoreErrorKind::Denied,
@@ -235,4 +240,22 @@ fn store_error(operation: &'static str, location: String, fault: Fault) -> Store
     };
     let (problem, request_ids) = (fault.to_string(), fault.request_ids());
     StoreError { operation, location, kind, problem, request_ids, source: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_that_is_not_there_is_named_with_what_to_do() {
+        let absent = Fault::without_answer(FaultKind::Absent, "The specified bucket does not exist");
+        let fault = Fault { status: Some(404), code: Some(NO_SUCH_BUCKET.to_owned()), ..absent };
+        let error = store_error("create", "s3://own-bucket/deploy/revisions/x".to_owned(), fault);
+        assert_eq!(error.kind, StoreErrorKind::Absent);
+        assert_eq!(
+            error.to_string(),
+            "cannot create s3://own-bucket/deploy/revisions/x: it does not exist: there is no bucket own-bucket \
+             (NoSuchBucket, HTTP 404); make the bucket, or correct its name"
+        );
+    }
 }

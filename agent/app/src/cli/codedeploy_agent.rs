@@ -19,7 +19,7 @@ pub struct CodeDeployLocal {
     #[arg(short = 't', long = "type", value_name = "TYPE", default_value = "directory")]
     pub bundle_type: String,
     /// What to do with files that are there and that the last deployment did not install
-    #[arg(short = 'b', long, value_enum, ignore_case = true, default_value = "disallow")]
+    #[arg(short = 'b', long, value_enum, ignore_case = true, default_value = "DISALLOW")]
     pub file_exists_behavior: FileExists,
     /// Id of the deployment group, and name of its directory
     #[arg(short = 'g', long, value_name = "ID", default_value = "default-local-deployment-group")]

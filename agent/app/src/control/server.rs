@@ -157,7 +157,7 @@ impl Server {
         let uid = connection.peer_uid();
         if question.request.acts() && !may_act {
             let message = format!(
-                "user id {uid} may only look at status, metrics and health; root and members of the group {SERVICE_GROUP} may act"
+                "user id {uid} may read only status, metrics and health; root and members of the group {SERVICE_GROUP} may act"
             );
             return refuse(connection, ExitCode::Refused, message).await;
         }

@@ -12,7 +12,9 @@ use hostler_aws::store_s3::{S3Store, check_conditions};
 use hostler_core::config::settings::GroupSettings;
 use hostler_core::doctor::{Code, Finding, clock_skew};
 use hostler_core::ids::{InstanceId, Sha256Digest};
-use hostler_core::release::{self, AgentVersion, Document, RevisionSource};
+use hostler_core::machine::State;
+use hostler_core::machine::state::{Group, Installed};
+use hostler_core::release::{self, AgentVersion, Document, RevisionSource, Trust};
 use hostler_core::store::{GetOutcome, Location, S3Location, Store as _, StoreError, StoreErrorKind, release_key};
 use hostler_host::{clock, ledger};
 
@@ -28,11 +30,7 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
     let groups: Vec<(&GroupSettings, &str)> =
         setup.settings.groups.iter().filter_map(|group| Some((group, group.channel.as_deref()?))).collect();
     if !groups.is_empty() && setup.settings.signatures.channel.is_none() {
-        findings.push(Finding::warning(
-            Code::SignaturePolicy,
-            "no keys are configured: who can write the store decides what this host runs",
-            "hostler keygen, and signatures: channel: in the configuration",
-        ));
+        findings.push(unsigned(&known_state(setup)));
     }
     if groups.iter().any(|(_, channel)| channel.starts_with("s3://")) {
         let Some(clients) = clients(setup, Code::Credentials, findings) else { return };
@@ -63,10 +61,31 @@ pub async fn examine(setup: &Setup, write: bool, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Channels without keys are a choice. Signed releases that no key verifies are a mistake, or an attack.
+fn unsigned(state: &State) -> Finding {
+    let told = "no keys are configured: who can write the store decides what this host runs";
+    let remedy = "hostler keygen, and signatures: channel: in the configuration";
+    let is_signed = |group: &&Group| {
+        let signed = |installed: &Installed| installed.trust != Trust::Unsigned;
+        group.following.keys.is_some() || group.installed.as_ref().is_some_and(signed)
+    };
+    let signed: Vec<_> = state.groups.values().filter(is_signed).map(|group| group.key.to_string()).collect();
+    if signed.is_empty() {
+        return Finding::info(Code::SignaturePolicy, format!("{told}; to change that: {remedy}"));
+    }
+    let message = format!("{told}, and the releases of {} are signed", signed.join(", "));
+    Finding::warning(Code::SignaturePolicy, message, remedy)
+}
+
+/// The state, empty where there is none or this user may not read it.
+fn known_state(setup: &Setup) -> State {
+    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
+    snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).unwrap_or_default()
+}
+
 /// Which host this is, if that can be found out.
 pub async fn who(setup: &Setup, findings: &mut Vec<Finding>) -> Option<InstanceId> {
-    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
-    let known = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).and_then(|state| state.instance);
+    let known = known_state(setup).instance;
     match identity::find(setup, known.as_ref()) {
         Ok(IdentitySource::Known(id)) => {
             findings.push(Finding::ok(Code::Identity, format!("this host is {id}")));
@@ -298,8 +317,7 @@ async fn signature_of(
     bytes: &[u8],
 ) -> Option<Finding> {
     setup.settings.signatures.channel.as_ref()?;
-    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).ok().flatten();
-    let state = snapshot.and_then(|snapshot| read_state(&snapshot.state).ok()).unwrap_or_default();
+    let state = known_state(setup);
     let verified = match signatures::channel_keys(setup, store, &group.key, &state).await {
         Ok(keys) => signatures::open(bytes, place, &setup.limits, keys.policy.as_ref()).map(|_| ()),
         Err(failure) => Err(failure),
@@ -311,4 +329,28 @@ async fn signature_of(
             Finding::error(Code::SignaturePolicy, failure.one_line(), remedy)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use hostler_core::doctor::Severity;
+    use hostler_core::ids::GroupKey;
+    use hostler_core::release::{AcceptedKeys, SigningPolicy};
+
+    use super::*;
+
+    #[test]
+    fn channels_without_keys_are_a_choice_until_their_releases_are_signed() {
+        let key = GroupKey::new("web".parse().unwrap(), "production".parse().unwrap());
+        let mut group = Group::new(key.clone());
+        let state = |group: &Group| State { groups: [(key.id(), group.clone())].into(), ..State::default() };
+        let choice = unsigned(&state(&group));
+        assert_eq!(choice.severity, Severity::Info);
+        assert!(choice.message.contains("hostler keygen"), "{}", choice.message);
+        let policy = SigningPolicy { version: 1, threshold: 1, keys: Vec::new() };
+        group.following.keys = Some(AcceptedKeys::new(&policy.clone(), policy));
+        let lost = unsigned(&state(&group));
+        assert_eq!(lost.severity, Severity::Warning);
+        assert!(lost.message.contains("the releases of web/production are signed"), "{}", lost.message);
+    }
 }

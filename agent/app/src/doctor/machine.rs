@@ -26,7 +26,10 @@ pub fn examine(setup: &Setup, daemon: bool) -> Vec<Finding> {
     state(setup, daemon, &mut findings);
     disk(setup.layout.state(), &mut findings);
     findings.push(service_group());
-    findings.push(supervision());
+    findings.push(match agent_of_another_user(setup.layout.state()) {
+        Some(finding) => finding,
+        None => supervision(),
+    });
     unit(&mut findings);
     if let Some(compat) = &setup.codedeploy_compat {
         findings.push(codedeploy_directories(setup, compat));
@@ -172,6 +175,15 @@ fn service_group() -> Finding {
     )
 }
 
+/// How this process would start hooks says nothing of an agent with another user's rights.
+fn agent_of_another_user(state: &Path) -> Option<Finding> {
+    let owner = std::fs::metadata(state).ok()?.uid();
+    (owner != users::own_uid()).then(|| {
+        let message = format!("not tried: the agent runs as {}, and this is not that user", users::describe(owner));
+        Finding::info(Code::HookSupervision, message)
+    })
+}
+
 fn supervision() -> Finding {
     match (Launcher::detect(), inspect::ends_control_groups()) {
         (Launcher::Systemd { version }, true) => Finding::ok(
@@ -210,12 +222,8 @@ fn unit(findings: &mut Vec<Finding>) {
         return;
     }
     let enabled = word("UnitFileState");
-    findings.push(if word("ActiveState") == "failed" || word("SubState") == "auto-restart" {
-        let message = match word("SubState").as_str() {
-            "auto-restart" => "hostler.service fails again and again, and systemd restarts it",
-            _ => "hostler.service has failed",
-        };
-        Finding::error(Code::Unit, message, "journalctl -u hostler shows why")
+    findings.push(if let Some(failing) = failing(of) {
+        failing
     } else if word("NeedDaemonReload") == "yes" {
         Finding::warning(Code::Unit, "systemd has not read the unit's newest files", "systemctl daemon-reload")
     } else if !matches!(enabled.as_str(), "enabled" | "enabled-runtime" | "static" | "generated") {
@@ -243,6 +251,21 @@ fn unit(findings: &mut Vec<Finding>) {
     });
 }
 
+/// The finding of a unit that fails, if systemd manages this host.
+pub fn unit_that_fails() -> Option<Finding> {
+    let properties = inspect::unit_properties("hostler.service")?;
+    failing(|name| properties.get(name).cloned())
+}
+
+fn failing(of: impl Fn(&str) -> Option<String>) -> Option<Finding> {
+    let message = match (of("ActiveState").as_deref(), of("SubState").as_deref()) {
+        (_, Some("auto-restart")) => "hostler.service fails again and again, and systemd restarts it",
+        (Some("failed"), _) => "hostler.service has failed",
+        _ => return None,
+    };
+    Some(Finding::error(Code::Unit, message, "journalctl -u hostler shows why"))
+}
+
 fn codedeploy_directories(setup: &Setup, compat: &CodeDeployCompat) -> Finding {
     let code = Code::CodedeployDirectories;
     match exposure::exposed(setup, compat) {
@@ -262,6 +285,49 @@ fn codedeploy_agent() -> Finding {
             let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
             let message = format!("a CodeDeploy agent runs (pid {}): both would install files", pids.join(", "));
             Finding::warning(Code::CodedeployAgent, message, "systemctl disable --now codedeploy-agent")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hostler_core::doctor::Severity;
+
+    use super::*;
+
+    #[test]
+    fn how_hooks_start_is_not_guessed_for_an_agent_of_another_user() {
+        let own = tempfile::tempdir().unwrap();
+        assert!(agent_of_another_user(own.path()).is_none());
+        assert!(agent_of_another_user(&own.path().join("absent")).is_none(), "the first start makes it");
+        // Of root, or of another user if this is root.
+        let others = match users::own_uid() {
+            0 => {
+                std::os::unix::fs::chown(own.path(), Some(65534), None).unwrap();
+                own.path()
+            }
+            _ => Path::new("/"),
+        };
+        let finding = agent_of_another_user(others).unwrap();
+        assert_eq!((finding.code, finding.severity), (Code::HookSupervision, Severity::Info));
+        assert!(finding.message.starts_with("not tried: the agent runs as "), "{}", finding.message);
+    }
+
+    #[test]
+    fn a_unit_that_fails_is_told_from_one_that_runs_or_was_stopped() {
+        let of = |active: &'static str, sub: &'static str| {
+            failing(move |name| match name {
+                "ActiveState" => Some(active.to_owned()),
+                "SubState" => Some(sub.to_owned()),
+                _ => None,
+            })
+        };
+        let again = of("activating", "auto-restart").unwrap();
+        assert_eq!((again.severity, again.code), (Severity::Error, Code::Unit));
+        assert!(again.message.contains("fails again and again"), "{}", again.message);
+        assert!(of("failed", "failed").unwrap().message.contains("has failed"));
+        for (active, sub) in [("active", "running"), ("inactive", "dead"), ("activating", "start")] {
+            assert!(of(active, sub).is_none(), "{active} {sub}");
         }
     }
 }

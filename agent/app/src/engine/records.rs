@@ -4,13 +4,13 @@
 use hostler_core::event_order::LifecycleEvent;
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::event::FailureKind;
-use hostler_core::machine::state::{Deployment, Failure, StepStatus};
+use hostler_core::machine::state::{Deployment, Failure, Purpose, StepStatus};
 use hostler_core::machine::{Effect, NoRollback, Progress, State, Work};
 use hostler_core::operator_events::OperatorEvent;
 use hostler_core::traffic::TrafficPhase;
 
 use crate::log_output::operator_event;
-use crate::progress::seconds;
+use crate::progress::{event_text, seconds};
 
 /// Writes the record of a progress.
 pub fn note(progress: &Progress, state: &State) {
@@ -22,12 +22,13 @@ pub fn note(progress: &Progress, state: &State) {
             log::info!(hostler_event = "deployment-started", deployment, group:%, asked_by = asked_by.as_str(); "{whose}: {what} of {revision} started ({asked_by})");
         }
         Progress::EventStarted { event, .. } => {
-            log::info!(hostler_event = "event-started", deployment, event:%; "{whose}: {event} started");
+            log::info!(hostler_event = "event-started", deployment, event:%; "{whose}: {} started", event_text(event, removes(state, progress.deployment())));
         }
         Progress::EventFinished { event, status, milliseconds, .. } => {
             let (word, took) = (status.word(), seconds(*milliseconds));
             let why = why(state, progress.deployment(), *event, *status);
-            log::info!(hostler_event = "event-ended", deployment, event:%, status:?, milliseconds = *milliseconds; "{whose}: {event} {word} after {took}{why}");
+            let what = event_text(event, removes(state, progress.deployment()));
+            log::info!(hostler_event = "event-ended", deployment, event:%, status:?, milliseconds = *milliseconds; "{whose}: {what} {word} after {took}{why}");
         }
         Progress::NotUndone { message, .. } => {
             let tries =
@@ -121,6 +122,10 @@ fn why(state: &State, id: &DeploymentId, event: LifecycleEvent, status: StepStat
 /// What a deployment is for, in a word.
 fn noun(state: &State, id: &DeploymentId) -> &'static str {
     find(state, id).map_or("deployment", |(_, found)| found.request.purpose.named().noun())
+}
+
+fn removes(state: &State, id: &DeploymentId) -> bool {
+    find(state, id).is_some_and(|(_, found)| found.request.purpose == Purpose::Remove)
 }
 
 /// A deployment and its group: `d-JBFNFB8MS of web/production`.

@@ -46,13 +46,13 @@ fn a_failed_deployment_says_which_revision_is_installed_and_why_no_rollback_foll
             "no rollback follows: none is set up for this failure. The host stays as it is: 1.4.2 (4d8271e2) is installed",
         ),
     ] {
-        let text = line(&finished(Some(event), Some(why), installed), false);
+        let text = line(&finished(Some(event), Some(why), installed), false, false);
         assert_eq!(text, format!("  {event} failed: no\nd-1 failed after 0.28 s\n{expected}\n"));
     }
     // A deployment that succeeds needs no further line; the rollback after a failure does.
-    assert_eq!(line(&finished(None, None, old), false), "d-1 succeeded after 0.28 s\n");
+    assert_eq!(line(&finished(None, None, old), false, false), "d-1 succeeded after 0.28 s\n");
     let again = "d-1 succeeded after 0.28 s\n1.4.2 (4d8271e2) is installed again\n";
-    assert_eq!(line(&finished(None, None, old), true), again);
+    assert_eq!(line(&finished(None, None, old), true, false), again);
 }
 
 #[test]
@@ -93,4 +93,16 @@ async fn an_event_that_takes_long_says_so_where_no_line_is_rewritten() {
     printer.refresh_due().await;
     let line = printer.running.as_mut().unwrap().line(&moment).unwrap();
     assert!(line.ends_with(" s  hooks/check.sh\n"), "{line}");
+}
+
+#[test]
+fn a_removal_says_what_it_does_in_the_events_of_a_deployment() {
+    let shown = |event, removes| {
+        let (deployment, status) = ("d-1".parse().unwrap(), StepStatus::Succeeded);
+        line(&Progress::EventFinished { deployment, event, status, milliseconds: 20 }, false, removes)
+    };
+    assert_eq!(shown(LifecycleEvent::Install, true), "  removal of files     succeeded   0.02 s\n");
+    assert_eq!(shown(LifecycleEvent::DownloadBundle, true), "  check                succeeded   0.02 s\n");
+    assert_eq!(shown(LifecycleEvent::ApplicationStop, true), "  ApplicationStop      succeeded   0.02 s\n");
+    assert_eq!(shown(LifecycleEvent::Install, false), "  Install              succeeded   0.02 s\n");
 }

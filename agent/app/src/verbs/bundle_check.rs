@@ -15,21 +15,28 @@ use crate::failure::Failure;
 use crate::failure::chain;
 use crate::output;
 use crate::setup::Setup;
-use crate::work::bundle::diagnose_bundle;
+use crate::work::bundle::{Diagnosed, diagnose_bundle};
 
 /// Refuses a bundle's directory that no host could deploy, and warns of surprises. `shown` is its name in messages.
 ///
 /// # Errors
 /// The problems, with the lines of its appspec.
 pub fn directory(setup: &Setup, directory: &Path, shown: &str) -> Result<(), Failure> {
-    look(setup, directory, &archive::adapted(directory)?, shown)
+    look(setup, directory, &archive::adapted(directory)?, shown, |found| found.in_directory(shown))
 }
 
-fn look(setup: &Setup, directory: &Path, adapted: &[Adapted], shown: &str) -> Result<(), Failure> {
+fn look(
+    setup: &Setup,
+    directory: &Path,
+    adapted: &[Adapted],
+    shown: &str,
+    named: impl FnOnce(Diagnosed) -> Diagnosed,
+) -> Result<(), Failure> {
     let listing = archive::list(directory)?;
     let usual = AppspecName::default();
     let found = diagnose_bundle(directory, &listing, usual, &setup.limits).map_err(|f| wrong(shown, &f.message))?;
     let in_plan = found.in_plan(&listing);
+    let found = named(found);
     if found.has_errors() || !in_plan.errors.is_empty() {
         return Err(wrong(shown, &found.render(&in_plan.errors)));
     }
@@ -50,7 +57,7 @@ pub fn packed(setup: &Setup, file: &File, shown: &str) -> Result<(), Failure> {
     let target = scratch.path().join("bundle");
     let options = UnpackOptions { limits: setup.limits.clone(), allow_setuid: false };
     match archive::detect(file).and_then(|kind| archive::unpack(file, kind, &target, &options)) {
-        Ok(Unpacked { adapted, .. }) => look(setup, &target, &adapted, shown),
+        Ok(Unpacked { adapted, .. }) => look(setup, &target, &adapted, shown, |found| found),
         Err(error @ ArchiveError::Host { .. }) => {
             output::warnings(&format!(
                 "warning: the bundle is published without a look at its appspec: {}\n",

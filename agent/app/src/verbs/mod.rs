@@ -99,9 +99,15 @@ fn carry_out(cli: Cli) -> Outcome {
         Verb::Seal => seal::run(&shared),
         Verb::Version => {
             if shared.json {
-                crate::output::json(&serde_json::json!({ "version": 1, "hostler": env!("CARGO_PKG_VERSION") }))?;
+                let commit = Some(env!("HOSTLER_COMMIT")).filter(|commit| !commit.is_empty());
+                crate::output::json(&serde_json::json!({
+                    "version": 1,
+                    "hostler": env!("CARGO_PKG_VERSION"),
+                    "commit": commit,
+                    "target": env!("HOSTLER_TARGET"),
+                }))?;
             } else {
-                crate::output::text(concat!("hostler ", env!("CARGO_PKG_VERSION"), "\n"))?;
+                crate::output::text(concat!("hostler ", env!("HOSTLER_VERSION"), "\n"))?;
             }
             Ok(ExitCode::Ok)
         }

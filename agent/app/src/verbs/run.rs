@@ -27,7 +27,7 @@ pub fn run(shared: &Shared, arguments: &RunArgs) -> Outcome {
     match (arguments.once, arguments.recover) {
         (_, true) => recover(&read()?, arguments.give_up.as_ref()),
         (true, _) => super::block_on(once(Arc::new(read()?))),
-        (false, false) => super::block_on(daemon::run(read()?, read)),
+        (false, false) => super::block_on(daemon::run(read().inspect_err(daemon::refused_at_start)?, read)),
     }
 }
 

@@ -15,6 +15,7 @@ use hostler_host::ledger;
 
 use crate::cli::{Shared, StatusArgs};
 use crate::control::client::Client;
+use crate::doctor;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::progress::failure_text;
@@ -63,8 +64,21 @@ pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
             }
             output::painted(&text(&document), CONDITIONS)?;
         }
-        Ok(ExitCode::Ok)
+        if document.daemon.is_some() { Ok(ExitCode::Ok) } else { without_daemon(shared) }
     })
+}
+
+/// Says what keeps the daemon from running. A host whose daemon was stopped, or that has none, is in order.
+fn without_daemon(shared: &Shared) -> Outcome {
+    let why = doctor::why_no_daemon_runs(shared)?;
+    for finding in &why {
+        output::notice(&format!("error: no daemon runs: {}", finding.message));
+    }
+    if why.is_empty() {
+        return Ok(ExitCode::Ok);
+    }
+    output::notice("hint: hostler doctor says more");
+    Ok(ExitCode::Failed)
 }
 
 async fn metrics(setup: &Setup) -> Outcome {

@@ -72,6 +72,21 @@ struct Report {
     text: String,
 }
 
+impl Report {
+    /// Names the file of the findings as a user reaches it: editors and CI open what a message names.
+    fn name_file(&mut self, path: &Path) {
+        let shown = match self.kind {
+            "bundle" if path.is_dir() => path.join(&self.name).display().to_string(),
+            "appspec" | "configuration" => path.display().to_string(),
+            _ => return,
+        };
+        for found in self.diagnostics.iter_mut().chain(&mut self.on_this_host).filter(|d| d.file == self.name) {
+            found.file.clone_from(&shown);
+        }
+        self.name = shown;
+    }
+}
+
 pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
     let setup = Setup::for_asking(shared)?;
     if let Some(why) = &setup.unread {
@@ -80,6 +95,7 @@ pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
     let path = existing(&arguments.path)?;
     let mut report = examine(&setup, &path, arguments)?;
     report.version = 1;
+    report.name_file(&arguments.path);
     report.errors = report.problems.len()
         + report.problems_left_out.map_or(0, NonZeroUsize::get)
         + report.other.len()
@@ -101,10 +117,7 @@ fn text(report: &Report, path: &Path) -> String {
     let warnings = report.suspicious.iter().map(|p| p.view(Severity::Warning, &report.name));
     let errors = report.problems.iter().map(|p| p.view(Severity::Error, &report.name));
     let on_host = report.on_this_host.iter().map(View::from);
-    let file = shown_file(report, path);
-    let named = |view: View<'_>| view.file == report.name;
     let views = diagnostics.chain(warnings).chain(errors).chain(on_host);
-    let views = views.map(|view| View { file: if named(view) { &file } else { view.file }, ..view });
     let mut text = diagnose::render_all(views, &report.text);
     if let Some(more) = report.problems_left_out {
         text.push_str(&format!("{}\n\n", and_more(more.get())));
@@ -134,15 +147,6 @@ fn text(report: &Report, path: &Path) -> String {
         );
     }
     text
-}
-
-/// The file of the findings as a user reaches it: editors open what a message names.
-fn shown_file(report: &Report, path: &Path) -> String {
-    match report.kind {
-        "bundle" if path.is_dir() => path.join(&report.name).display().to_string(),
-        "appspec" | "configuration" => path.display().to_string(),
-        _ => report.name.clone(),
-    }
 }
 
 fn examine(setup: &Setup, path: &Path, arguments: &ValidateArgs) -> Result<Report, Failure> {
@@ -271,4 +275,27 @@ fn bundle(setup: &Setup, directory: &Path, unpacked: Unpacked, wanted: AppspecNa
         text: found.text,
         ..Report::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_name_the_path_that_was_given() {
+        let bundle = tempfile::tempdir().unwrap();
+        let appspec = bundle.path().join("appspec.yml");
+        let diagnostics =
+            || appspec::read("appspec.yml", b"version: 0.0\nos: linux\nx: 1\n", &Default::default()).diagnostics;
+        let named = |kind, path: &Path| {
+            let (name, diagnostics) = ("appspec.yml".to_owned(), diagnostics());
+            let mut report = Report { kind, name, diagnostics, ..Report::default() };
+            report.name_file(path);
+            assert!(!report.diagnostics.is_empty() && report.diagnostics.iter().all(|found| found.file == report.name));
+            report.name
+        };
+        assert_eq!(named("bundle", bundle.path()), appspec.display().to_string());
+        assert_eq!(named("appspec", Path::new("app/appspec.yml")), "app/appspec.yml");
+        assert_eq!(named("bundle", Path::new("bundle.tgz")), "appspec.yml", "inside an archive there is no path");
+    }
 }

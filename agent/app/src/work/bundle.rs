@@ -77,6 +77,18 @@ impl Diagnosed {
         }
     }
 
+    /// The same with its file named as a user reaches it in the bundle's directory: editors and CI open what a message
+    /// names.
+    #[must_use]
+    pub fn in_directory(mut self, directory: &str) -> Self {
+        let shown = Path::new(directory).join(&self.name).display().to_string();
+        for found in self.diagnostics.iter_mut().filter(|found| found.file == self.name) {
+            found.file.clone_from(&shown);
+        }
+        self.name = shown;
+        self
+    }
+
     /// All findings for people, with the lines of the appspec; `problems` are errors outside of it.
     pub fn render(&self, problems: &[Problem]) -> String {
         let errors = problems.iter().map(|problem| problem.view(Severity::Error, &self.name));

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_types::retry::RetryConfig;
 use hostler_core::limits::Limits;
 use hostler_core::store::{ETag, S3Location, StoreError, StoreErrorKind};
 
@@ -11,7 +13,7 @@ use super::bucket::Bucket;
 use super::deadline::in_time;
 use super::store_error;
 use crate::clients::Clients;
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind, NO_SUCH_BUCKET};
 
 /// The IAM actions of reading. If the caller may not list the bucket, S3 reports a missing object as denied.
 pub(super) const READ: &str = "s3:GetObject (and s3:ListBucket, without which S3 calls a missing object denied)";
@@ -103,20 +105,25 @@ impl S3Object {
     }
 
     /// The fault with S3's reason. The answer to a HEAD has no body, so a wrong key, an expired token and a wrong clock
-    /// look like a missing permission there; the answer to a GET of one byte tells them apart.
+    /// look like a missing permission there, and a request to slow down like a server's fault; the answer to a GET of one
+    /// byte tells them apart.
     async fn explained(&self, client: &Client, fault: Fault) -> Fault {
-        let without_reason = matches!(fault.kind, FaultKind::Denied(_) | FaultKind::Fatal) && fault.code.is_none();
-        if !without_reason || fault.status.is_none() {
+        let unclear = matches!(fault.kind, FaultKind::Denied(_) | FaultKind::Fatal) || fault.status == Some(503);
+        if !unclear || fault.code.is_some() || fault.status.is_none() {
             return fault;
         }
-        let get = client.get_object().bucket(&self.bucket.name).key(&self.key).range("bytes=0-0");
-        match get.set_version_id(self.version_id.clone()).send().await {
-            Ok(_) => fault,
-            Err(error) => {
-                let explained = Fault::of(error, self.action());
-                if explained.status == fault.status && explained.code.is_some() { explained } else { fault }
-            }
+        match self.reason(client).await {
+            Some(explained) if explained.status == fault.status && explained.code.is_some() => explained,
+            _ => fault,
         }
+    }
+
+    /// The fault of a GET of one byte, whose answer has S3's reason. One attempt: the HEAD before it had several.
+    async fn reason(&self, client: &Client) -> Option<Fault> {
+        let get = client.get_object().bucket(&self.bucket.name).key(&self.key).range("bytes=0-0");
+        let get = get.set_version_id(self.version_id.clone()).customize();
+        let once = Builder::new().retry_config(RetryConfig::disabled());
+        get.config_override(once).send().await.err().map(|error| Fault::of(error, self.action()))
     }
 
     /// The same, for an object that must be there.
@@ -125,7 +132,14 @@ impl S3Object {
     /// [`StoreErrorKind::Absent`] or any error of the store.
     pub async fn must_exist(&self) -> Result<Facts, StoreError> {
         let problem = "there is no such object; push it again, or correct its name";
-        self.facts().await?.ok_or_else(|| self.wrong("download", StoreErrorKind::Absent, problem.to_owned()))
+        match self.facts().await? {
+            Some(facts) => Ok(facts),
+            // A HEAD does not tell an absent bucket from an absent object.
+            None => match self.bucket.call(async |client| Ok(self.reason(&client).await)).await {
+                Ok(Some(fault)) if fault.code.as_deref() == Some(NO_SUCH_BUCKET) => Err(self.failed(LOOK_AT, fault)),
+                _ => Err(self.wrong("download", StoreErrorKind::Absent, problem.to_owned())),
+            },
+        }
     }
 
     /// Its first bytes, at most `count`, and its size; `None` if there is no such object.

@@ -35,7 +35,9 @@ impl S3Store {
             };
             match (&fault.kind, condition) {
                 // The bucket is there, but not the object that should match.
-                (FaultKind::Absent, Condition::IfMatch(_)) if fault.code.as_deref() != Some("NoSuchBucket") => {
+                (FaultKind::Absent, Condition::IfMatch(_))
+                    if fault.code.as_deref() != Some(crate::fault::NO_SUCH_BUCKET) =>
+                {
                     return Ok(PutOutcome::PreconditionFailed);
                 }
                 (FaultKind::Condition | FaultKind::Conflict, Condition::IfAbsent | Condition::IfMatch(_)) => {

@@ -139,7 +139,16 @@ fn a_channel_is_no_relative_path() {
         let said = read_one(&group(relative)).unwrap_err();
         assert!(said.contains("must be s3://BUCKET/PREFIX, file:///DIR or an absolute path"), "{relative}: {said}");
     }
-    for good in ["s3://my-bucket/deploy", "file:///srv/channel", "/srv/channel"] {
+    for (address, said) in [
+        ("s3://My_Bucket/x", "has no valid bucket name"),
+        ("s3://my-bucket/x?versionId=1", "names a version"),
+        ("https://my-bucket/x", "other addresses are not stores"),
+        ("file://srv", "other addresses are not stores"),
+    ] {
+        let refused = read_one(&group(address)).unwrap_err();
+        assert!(refused.contains(said), "{address}: {refused}");
+    }
+    for good in ["s3://my-bucket/deploy", "s3://my-bucket", "file:///srv/channel", "/srv/channel"] {
         assert_eq!(read_one(&group(good)).unwrap().groups[0].channel.as_deref(), Some(good));
     }
 }
@@ -256,7 +265,8 @@ auto_scaling:
     let said = read_one("auto_scaling: {launch_hooks: [a b], without_release: maybe, rebalance: yes, hooks: []}");
     let said = said.unwrap_err();
     let words = ["must be continue, wait or abandon, not `maybe`", "must be note, hold or drain, not `yes`"];
-    for part in words.into_iter().chain(["must be the name of a lifecycle hook", "`hooks` is no key of `auto_scaling`"])
+    for part in
+        words.into_iter().chain(["must be the name of a lifecycle hook", "`hooks` is not a key of `auto_scaling`"])
     {
         assert!(said.contains(part), "{part}: {said}");
     }

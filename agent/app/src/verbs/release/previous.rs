@@ -49,18 +49,16 @@ pub async fn find(
         return Err(Failure::say(ExitCode::VerificationFailed, message)
             .hint("name the revision that the hosts shall run: `hostler revisions` lists those of the store"));
     }
+    let is_other = |of: &Release| of.revision.content.sha256 != release.revision.content.sha256;
+    let newest_other = async || past_releases::newest(setup, store, group, policy, is_other).await;
     let found = match release.before(&release.revision) {
         Some(found) => Some(found),
         // Publishers of earlier versions named the revision itself when they released it again.
-        None if release.previous.is_some() => {
-            let is_other = |of: &Release| of.revision.content.sha256 != release.revision.content.sha256;
-            past_releases::newest(setup, store, group, policy, is_other).await?.map(|of| of.revision)
-        }
+        None if release.previous.is_some() => newest_other().await?.map(|of| of.revision),
         None => None,
     };
     let Some(mut revision) = found else {
-        let (sequence, name) = (release.sequence, release.revision.name());
-        return Err(none(format!("no other revision was released for {group} before release {sequence}, {name}")));
+        return Err(none(nothing_before(group, release, newest_other().await?.as_ref())));
     };
     must_be_there(setup, store, &revision).await?;
     let naming = &arguments.naming;
@@ -104,6 +102,20 @@ fn left_words(of: &Release, message: &Message) -> String {
          back",
         of.sequence
     )
+}
+
+/// `left` is the newest release of another revision: one that was left by going back.
+fn nothing_before(group: &GroupKey, release: &Release, left: Option<&Release>) -> String {
+    let (sequence, name) = (release.sequence, release.revision.name());
+    match left {
+        None => format!("no other revision was released for {group} before release {sequence}, {name}"),
+        Some(left) => format!(
+            "no revision was released for {group} before {name}, which release {sequence} is of; --previous leads back \
+             only, and not to {}, which release {} was of",
+            left.revision.name(),
+            left.sequence
+        ),
+    }
 }
 
 fn none(message: String) -> Failure {

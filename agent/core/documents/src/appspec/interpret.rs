@@ -185,11 +185,11 @@ pub(super) fn unknown_key(entry: &Entry, beside: &Mapping, known: &[&str], of: &
     }
     lookalike(key, entry.key_at, findings);
     if let Some(meant) = findings.misspelt(key, beside, known) {
-        let message = format!("{} is no key of {of}, and looks like `{meant}`", quoted(key));
+        let message = format!("{} is not a key of {of}, and looks like `{meant}`", quoted(key));
         findings.add(Code::MisspeltKey, Some(entry.key_at), message).help(format!("write `{meant}`"));
         return;
     }
-    let message = format!("{} is no key of {of}; it is ignored", quoted(key));
+    let message = format!("{} is not a key of {of}; it is ignored", quoted(key));
     let found = findings.add(Code::UnknownKey, Some(entry.key_at), message);
     found.help(known_keys_help(key, known));
 }
@@ -205,7 +205,7 @@ fn list<'n>(top: &'n Mapping, key: &str, findings: &mut Findings) -> &'n [Rc<Nod
             let message = format!("`{key}` is {}, not a list", entry.value.kind());
             findings
                 .add(Code::WrongType, Some(entry.key_at), message)
-                .help(format!("write each entry of `{key}` on its own line after a dash and a blank"));
+                .help(format!("write each entry of `{key}` on its own line after a dash and a space"));
             &[]
         }
     }
@@ -221,7 +221,7 @@ fn file(node: &Rc<Node>, findings: &mut Findings) -> Option<FileMapping> {
     for key in entry.entries() {
         match key.key.text.as_str() {
             "overwrite" => {
-                let message = "`overwrite` is no key of a files entry; it is ignored";
+                let message = "`overwrite` is not a key of a files entry; it is ignored";
                 findings
                     .add(Code::OverwriteIgnored, Some(key.key_at), message)
                     .help("write `file_exists_behavior: OVERWRITE` at the top of the file");

@@ -92,7 +92,7 @@ fn items<'e>(entry: &'e Entry, findings: &mut Findings) -> Option<&'e [Rc<Node>]
         let found = findings.add(Code::WrongType, Some(place(entry)), message);
         match entry.value.as_scalar() {
             Some(scalar) => found.help(format!("write `{key}: [{}]`", quoted(&scalar.text).trim_matches('`'))),
-            None => found.help("write each item on its own line after a dash and a blank"),
+            None => found.help("write each item on its own line after a dash and a space"),
         };
     }
     items

@@ -51,7 +51,7 @@ impl Values {
 
     /// Refuses a key that `of` does not have.
     pub fn unknown(self, entry: &Entry, of: &str, help: String, findings: &mut Findings) {
-        let message = format!("{} is no key of {of}", quoted(&entry.key.text));
+        let message = format!("{} is not a key of {of}", quoted(&entry.key.text));
         findings.add(self.unknown, Some(entry.key_at), message).help(help);
     }
 

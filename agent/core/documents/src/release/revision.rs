@@ -71,7 +71,7 @@ impl TryFrom<WrittenRevision> for Revision {
         if let Some(id) = &written.version_id
             && (id.is_empty() || id.len() > 1024 || !id.bytes().all(|b| b.is_ascii_graphic()))
         {
-            return Err(format!("version_id {id:?} is no version of S3: 1 to 1,024 letters without blanks"));
+            return Err(format!("version_id {id:?} is no version of S3: 1 to 1,024 letters without spaces"));
         }
         if written.bundle_type == BundleType::Directory {
             return Err("type is directory, which has no digest; publish a tar, tgz, tar.zst or zip".to_owned());

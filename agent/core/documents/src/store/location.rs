@@ -75,7 +75,7 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, InvalidLocation> {
         let wrong = |problem| InvalidLocation::Other { text: without_secrets(text), problem };
         if text.starts_with("s3://") {
-            return Ok(Self::S3(text.parse()?));
+            return Ok(Self::S3(text.parse::<S3Location>()?.into_object()?));
         }
         if text.starts_with("https://") {
             return text.parse().map(Self::Https);
@@ -211,6 +211,8 @@ mod tests {
             ("file:///", "file:///PATH"),
             ("file:///a\nb", "file:///PATH"),
             ("s3://ab", "bucket"),
+            ("s3://own-bucket", "no object in it"),
+            ("s3://own-bucket/", "no object in it"),
         ] {
             let problem = text.parse::<Location>().unwrap_err().to_string();
             assert!(problem.contains(said), "{text}: {problem}");

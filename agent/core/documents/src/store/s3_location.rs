@@ -45,6 +45,29 @@ impl S3Location {
         }
         Ok(Self { key, ..self })
     }
+
+    /// The same as the place of one object.
+    ///
+    /// # Errors
+    /// It has no key.
+    pub fn into_object(self) -> Result<Self, InvalidS3Location> {
+        if self.key.is_empty() {
+            let problem = "names a bucket and no object in it; write s3://BUCKET/KEY";
+            return Err(InvalidS3Location { text: self.to_string(), problem });
+        }
+        Ok(self)
+    }
+
+    /// The place in S3 that a text without `s3://` was probably meant to be: `s3:/BUCKET/KEY`, `BUCKET/KEY`. Only for
+    /// hints about a path that does not exist.
+    pub fn meant_by(text: &str) -> Option<Self> {
+        // A word alone is a directory rather than a bucket.
+        if text.contains("://") || !(text.contains('/') || text.starts_with("s3:")) {
+            return None;
+        }
+        let rest = text.strip_prefix("s3:").map_or(text, |rest| rest.trim_start_matches('/'));
+        format!("s3://{rest}").parse().ok()
+    }
 }
 
 fn check_bucket(name: &str) -> Result<(), &'static str> {
@@ -202,6 +225,27 @@ mod tests {
         assert_eq!(store("s3://own-bucket/").unwrap().key, "");
         assert!(store("s3://own-bucket/a?versionId=1").is_err());
         assert!(store("s3://own-bucket/a//b").is_err());
+    }
+
+    #[test]
+    fn an_object_has_a_key() {
+        let object = |text: &str| text.parse::<S3Location>().unwrap().into_object();
+        assert_eq!(object("s3://own-bucket/a").unwrap().key, "a");
+        for without in ["s3://own-bucket", "s3://own-bucket/", "s3://own-bucket?versionId=1"] {
+            let problem = object(without).unwrap_err().to_string();
+            assert!(problem.contains("no object in it; write s3://BUCKET/KEY"), "{without}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_forgotten_scheme_is_guessed_where_a_bucket_may_be_meant() {
+        let meant = |text: &str| S3Location::meant_by(text).map(|place| place.to_string());
+        for text in ["s3:/own-bucket/x", "s3:own-bucket/x", "own-bucket/x"] {
+            assert_eq!(meant(text).as_deref(), Some("s3://own-bucket/x"), "{text}");
+        }
+        for text in ["own-bucket", "/srv/x", "./x", "../x", "Own/x", "s3://own-bucket/x", "file:///srv", "s3:", ""] {
+            assert_eq!(meant(text), None, "{text}");
+        }
     }
 
     proptest! {

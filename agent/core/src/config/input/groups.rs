@@ -10,6 +10,7 @@ use crate::config::settings::GroupSettings;
 use crate::event_order::LifecycleEvent;
 use crate::ids::GroupKey;
 use crate::machine::state::{Policy, RollbackPolicy};
+use crate::store::S3Location;
 use crate::values::{Unfit, boolean, nearest};
 use crate::yaml::{Mapping, Node, Position};
 
@@ -126,12 +127,20 @@ fn event(text: &str) -> Result<LifecycleEvent, Unfit> {
 /// A store. A relative path would depend on the directory that the agent was started in, and is a forgotten `s3://` as
 /// a rule.
 fn channel(text: &str) -> Result<String, Unfit> {
-    if text.starts_with('/') || text.contains("://") {
+    let unfit = |help: &str| Unfit::new("s3://BUCKET/PREFIX, file:///DIR or an absolute path", help);
+    if text.starts_with("s3://") {
+        let store = text.parse::<S3Location>().and_then(S3Location::into_store);
+        return store.map(|_| text.to_owned()).map_err(|e| unfit(&format!("it {}", e.problem)));
+    }
+    if text.starts_with('/') || text.starts_with("file:///") {
         return Ok(text.to_owned());
     }
-    let help =
-        "a relative path depends on the directory in which the agent starts; a bucket needs s3:// before its name";
-    Err(Unfit::new("s3://BUCKET/PREFIX, file:///DIR or an absolute path", help))
+    Err(unfit(match text.contains("://") {
+        true => "other addresses are not stores",
+        false => {
+            "a relative path depends on the directory in which the agent starts; a bucket needs s3:// before its name"
+        }
+    }))
 }
 
 fn queue(text: &str) -> Result<String, Unfit> {

@@ -15,6 +15,7 @@ pub(super) fn schema(appspec: &Value) -> Value {
     let mut schema = section("", checks);
     let fields = schema.as_object_mut().unwrap();
     fields.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    fields.insert("$id".to_owned(), json!("https://hostler.example/schema/config.schema.json"));
     fields.insert("title".to_owned(), json!("The configuration of hostler"));
     let defs: Map<String, Value> =
         SHARED.iter().map(|name| ((*name).to_owned(), appspec["$defs"][*name].clone())).collect();
