@@ -234,3 +234,26 @@ pub(super) fn write_result(directory: &RunDirectory, reserved: &File, result: &H
         std::thread::sleep(RESULT_RETRY);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_that_the_agent_found_is_not_looked_up_again() {
+        let found = users::current().unwrap();
+        let run = |account: Option<&User>| -> HookRun {
+            serde_json::from_value(serde_json::json!({
+                "version": 1, "deployment": "d-ABCDEFGHI", "event": "e", "first_of_event": true, "location": "a.sh",
+                "archive": "/a", "working_directory": "/", "user": "no-such-user", "account": account, "environment": [],
+                "inherit_environment": false, "timeout_seconds": 60, "grace_seconds": 5, "start_seconds": 30, "umask": 18,
+                "tasks_max": null, "scripts_log": "/l", "deployments_log": null, "log_bytes": 1, "log_bytes_per_second": 0,
+                "line_bytes": 1, "tail_lines": 1
+            }))
+            .unwrap()
+        };
+        assert_eq!(user_of(&run(Some(&found))), Ok(found));
+        let unknown = user_of(&run(None)).unwrap_err();
+        assert!(unknown.contains("no-such-user"), "{unknown}");
+    }
+}

@@ -89,3 +89,23 @@ fn watch(directory: &Path) -> std::io::Result<AsyncFd<Descriptor>> {
     // SAFETY: the inotify instance owns its descriptor, and nothing replaces or closes it while `AsyncFd` owns both.
     Ok(unsafe { AsyncFd::register_with_interest(Descriptor(inotify), Interest::READABLE)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_ends_a_run_is_news() {
+        let directory = tempfile::tempdir().unwrap();
+        for (file, is_news) in
+            [("started", false), ("processes.json", false), (CANCELLED, true), (LOCK, true), (RESULT, true)]
+        {
+            let mut watch = Watch::new(directory.path());
+            watch.look_soon();
+            std::fs::write(directory.path().join(file), "").unwrap();
+            watch.wait().await;
+            let next = if is_news { SOON } else { SOON * 2 };
+            assert_eq!(watch.pause, next, "{file}");
+        }
+    }
+}
