@@ -87,6 +87,11 @@ impl Launcher {
         if !booted || !nix::unistd::Uid::effective().is_root() {
             return Self::Plain;
         }
+        // A thread of its own, because the caller may be a runtime's, which must not wait for another runtime.
+        std::thread::scope(|scope| scope.spawn(Self::ask_systemd).join()).unwrap_or(Self::Plain)
+    }
+
+    fn ask_systemd() -> Self {
         let version = transient_unit::version(DETECTION).ok();
         let Some(version) = version.as_deref().and_then(parse_version) else { return Self::Plain };
         let unit = format!("hostler-probe-{}-{}.service", std::process::id(), clock::now_ms());

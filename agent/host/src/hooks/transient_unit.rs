@@ -36,7 +36,8 @@ pub fn exec_start<'a>(program: &Path, arguments: &[&OsStr]) -> Result<Property<'
     Ok(("ExecStart", Variant::new(commands)))
 }
 
-/// Starts a service with these properties, and returns when systemd has taken the job. Blocks for at most `patience`.
+/// Starts a service with these properties, and returns when systemd has taken the job. Blocks for at most `patience`; not for
+/// a thread of an async runtime.
 ///
 /// # Errors
 /// systemd cannot be reached, does not answer in time, or refuses.
