@@ -6,6 +6,7 @@ mod access;
 mod architecture;
 mod backups;
 mod booted_hooks;
+mod bootstrap;
 mod by_hand;
 mod capabilities;
 mod checks;

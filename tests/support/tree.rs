@@ -9,9 +9,10 @@ use std::process::Command;
 use super::machine::SYSTEM_PATH;
 
 /// Raise the number when the packages change, so that cached trees are made again.
-const NAME: &str = "bookworm-3";
-const PACKAGES: &str =
-    "systemd,systemd-sysv,dbus,ca-certificates,iproute2,procps,sudo,acl,curl,python3-minimal,libpython3-stdlib,rpm";
+const NAME: &str = "bookworm-4";
+/// `git` and `python3-apt` are what ansible-pull needs on a host.
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,ca-certificates,iproute2,procps,sudo,acl,curl,python3-minimal,\
+                        libpython3-stdlib,rpm,git,python3-apt";
 
 /// The cache directory, held so that no other test changes it.
 pub struct Cache {
