@@ -175,7 +175,7 @@ fn java_jar_runs_in_the_background_until_the_next_revision_stops_it() {
     host.deploy(&bundle, &[]).with_code(1).saying(&["not healthy", "-Xnonsense"]);
     assert!(process.runs());
     host.ok(&["remove"]);
-    eventually("the process has ended", PATIENCE, || if process.runs() { Err("it runs") } else { Ok(()) });
+    eventually("the process has ended", PATIENCE, || if process.runs() { Err("it runs".to_owned()) } else { Ok(()) });
 }
 
 #[test]
