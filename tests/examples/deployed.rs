@@ -1,5 +1,5 @@
 //! The examples, deployed, updated and rolled back by the program: below a root prefix what needs no service manager, and
-//! on a booted host what its tree has a runtime for. docs/development/testing.md says which were seen to run by hand.
+//! on a booted host what its tree has a runtime for. hooks-examples/README.md says which ran by hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
