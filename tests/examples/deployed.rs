@@ -207,8 +207,5 @@ fn python_service_is_checked_by_the_agent_and_goes_back() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("ModuleNotFoundError: No module named 'absent'"), "{said}");
     assert_eq!(greeting(), "Hello world, from version 2");
-
-    host.sh("hostler rollback");
-    assert_eq!(greeting(), "Hello world, from version 1");
     assert_ne!(host.sh("ps -o user= -p $(systemctl show --value -p MainPID python-service)"), "root");
 }
