@@ -1,5 +1,7 @@
 //! The bundles in `hooks-examples`: all files that their appspec names exist, and their scripts work.
 
+mod deployed;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +28,7 @@ fn files_in(directory: &Path) -> BTreeSet<PathBuf> {
 
 #[test]
 fn every_script_and_source_is_there_and_used() {
-    assert_eq!(bundles().len(), 2, "{:?}", bundles());
+    assert_eq!(bundles().len(), 8, "{:?}", bundles());
     for bundle in bundles() {
         let appspec = fs::read_to_string(bundle.join("appspec.yml")).unwrap();
         let scripts: BTreeSet<_> = values(&appspec, "location:").iter().map(|place| bundle.join(place)).collect();

@@ -35,6 +35,7 @@ mod https;
 mod iam;
 mod identity;
 mod imds;
+mod infrastructure;
 mod init;
 mod interrupted;
 mod json_output;
