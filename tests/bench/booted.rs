@@ -12,7 +12,8 @@ use crate::support::memory_directory;
 const DEPLOYMENTS: usize = 8;
 
 /// Deployments of one file and five hooks, by the CodeDeploy service, on a booted host.
-pub fn run(programs: &Programs) -> bool {
+pub fn run() -> bool {
+    let programs = Programs::new();
     let content = bundle();
     // One host for all: only one daemon runs at a time.
     let room = memory_directory();

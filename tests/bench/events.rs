@@ -1,6 +1,6 @@
 //! What an event, a poll and a start cost, beside another build of the program in the same run.
 //!
-//! `HOSTLER_BASELINE=FILE cargo bench -p hostler --bench figures -- events`: FILE is the other build, whose figures the
+//! `HOSTLER_BASELINE=FILE cargo bench -p hostler --bench figures -- events booted`: FILE is the other build, whose figures the
 //! bounds are ratios of (docs/development/performance.md). Both are driven by the CodeDeploy service, the appspec, the
 //! command line and exit codes only. They take turns, and medians count.
 
@@ -15,7 +15,6 @@ use nix::sys::time::TimeValLike as _;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use tempfile::TempDir;
 
-use crate::booted;
 use crate::codedeploy::{CommandService, Moment, s3, specification};
 use crate::deployment::{TINY_EVENTS, tiny_bundle};
 use crate::support::{memory_directory, output};
@@ -25,13 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 9;
 /// Deployments of one daemon.
 const DEPLOYMENTS: usize = 8;
-const POLLS: usize = 12;
+const POLLS: usize = 8;
 
 pub fn run() -> bool {
     // Supervisors leave their agent's family; here they end as children of this process, whose usage counts.
     nix::sys::prctl::set_child_subreaper(true).expect("a subreaper");
     let programs = Programs::new();
-    commanded(&programs) & booted::run(&programs) & polls(&programs) & starts(&programs) & from_a_directory(&programs)
+    commanded(&programs) & starts(&programs) & from_a_directory(&programs) & polls(&programs)
 }
 
 /// The measured programs.
@@ -41,7 +40,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let baseline = std::env::var_os("HOSTLER_BASELINE").map(PathBuf::from);
         if baseline.is_none() {
             println!("  HOSTLER_BASELINE names no other build: figures without ratios");

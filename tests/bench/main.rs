@@ -78,6 +78,7 @@ const FIGURES: &[(&str, Figure)] = &[
     ("delta", s3::delta),
     ("codedeploy", codedeploy_agent::run),
     ("events", events::run),
+    ("booted", booted::run),
 ];
 
 fn main() -> ExitCode {
