@@ -141,7 +141,8 @@ impl<'a> Supervision<'a> {
         };
         let finished_ms = now_ms();
         self.timer.unset()?;
-        self.requests = None;
+        // Closed after the result is written: the kernel takes milliseconds for it.
+        let requests = self.requests.take();
         self.hear_last_words()?;
         self.drain();
         self.output.finish_lines();
@@ -150,6 +151,7 @@ impl<'a> Supervision<'a> {
         let times = (self.started.started_ms, finished_ms);
         write_result(self.directory, reserved, &self.output.result(outcome, times));
         drop(lock);
+        drop(requests);
         self.read_on()
     }
 

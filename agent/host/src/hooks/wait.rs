@@ -61,6 +61,17 @@ impl Watch {
     }
 }
 
+impl Drop for Watch {
+    /// The kernel waits for all of its processors before it closes an inotify instance, which takes ten milliseconds and
+    /// more. The calling thread has other work.
+    fn drop(&mut self) {
+        if let (Some(events), Ok(runtime)) = (self.events.take(), tokio::runtime::Handle::try_current()) {
+            let inotify = events.into_inner();
+            runtime.spawn_blocking(move || drop(inotify));
+        }
+    }
+}
+
 /// Returns when one of the files changes that say that a run has ended.
 async fn news(events: &AsyncFd<Descriptor>) {
     loop {
