@@ -1,27 +1,24 @@
 //! Starts a supervisor so that it outlives the agent.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use hostler_core::hook::HookRun;
 use nix::unistd::{ForkResult, fork, setsid};
 
 use super::directory::{RunDirectory, SUPERVISOR_LOG};
-use super::transient_unit::{self, Property};
 use super::{DETACH, SUPERVISOR_VERB};
 use crate::clock;
 
 /// The first part of a supervisor unit's name, before the part that makes it unique.
 pub(super) const UNIT_PREFIX: &str = "hostler-hook-";
-
-/// How long systemd may take to answer at the agent's start.
-const DETECTION: Duration = Duration::from_secs(30);
 
 /// The first systemd that appends output to a file.
 const APPEND_SINCE: u32 = 240;
@@ -60,7 +57,7 @@ pub enum LaunchError {
     /// systemd did not take the service.
     #[error("systemd did not start the hook's supervisor: {message}")]
     Refused {
-        /// systemd's error.
+        /// The output of systemd-run.
         message: String,
     },
 }
@@ -87,18 +84,16 @@ impl Launcher {
         if !booted || !nix::unistd::Uid::effective().is_root() {
             return Self::Plain;
         }
-        // A thread of its own, because the caller may be a runtime's, which must not wait for another runtime.
-        std::thread::scope(|scope| scope.spawn(Self::ask_systemd).join()).unwrap_or(Self::Plain)
-    }
-
-    fn ask_systemd() -> Self {
-        let version = transient_unit::version(DETECTION).ok();
-        let Some(version) = version.as_deref().and_then(parse_version) else { return Self::Plain };
-        let unit = format!("hostler-probe-{}-{}.service", std::process::id(), clock::now_ms());
-        let collected = ("CollectMode", "inactive-or-failed".into());
-        let probed = transient_unit::exec_start(Path::new("/bin/true"), &[])
-            .and_then(|command| transient_unit::start(&unit, &[collected, command], DETECTION));
-        if probed.is_ok() { Self::Systemd { version } } else { Self::Plain }
+        let version = Command::new("systemd-run").arg("--version").stdin(Stdio::null()).output();
+        let Some(version) = version.ok().and_then(|output| parse_version(&output.stdout)) else { return Self::Plain };
+        let unit = format!("--unit=hostler-probe-{}-{}", std::process::id(), clock::now_ms());
+        let probe = Command::new("systemd-run")
+            .args(["--quiet", "--no-block", "--collect", &unit, "--", "/bin/true"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if probe.is_ok_and(|status| status.success()) { Self::Systemd { version } } else { Self::Plain }
     }
 
     /// Starts a supervisor on a run directory and does not wait for it. Blocks while systemd answers.
@@ -107,8 +102,7 @@ impl Launcher {
             Self::Systemd { version } => {
                 static LAUNCHES: AtomicU64 = AtomicU64::new(0);
                 let unit = unit_name(run, clock::now_ms(), LAUNCHES.fetch_add(1, Ordering::Relaxed));
-                let properties = properties(version, program, directory.path(), run)?;
-                transient_unit::start(&unit, &properties, clock::seconds(run.start_seconds))?;
+                launch_by_systemd(&systemd_arguments(version, &unit, program, directory.path(), run))?;
                 Ok(Begun(None))
             }
             Self::Plain => launch_here(program, directory)
@@ -118,9 +112,10 @@ impl Launcher {
     }
 }
 
-/// The number that a version begins with: `252.39-1~deb12u1`, and `systemd 239` of older ones.
-fn parse_version(version: &str) -> Option<u32> {
-    let number = version.trim_start_matches("systemd ").split(|c: char| !c.is_ascii_digit()).next()?;
+/// The version in the first line of `systemd-run --version`: `systemd 252 (252.39-1~deb12u1)`.
+fn parse_version(output: &[u8]) -> Option<u32> {
+    let text = String::from_utf8_lossy(output);
+    let number = text.strip_prefix("systemd ")?.split(|c: char| !c.is_ascii_digit()).next()?;
     number.parse().ok()
 }
 
@@ -132,50 +127,78 @@ fn unit_name(run: &HookRun, now_ms: u64, launches: u64) -> String {
     format!("{UNIT_PREFIX}{}-{event}-{now_ms:x}-{process:x}-{launches:x}.service", run.deployment)
 }
 
-/// The properties of the service that is a supervisor.
-fn properties(
-    version: u32,
-    program: &Path,
-    run_directory: &Path,
-    run: &HookRun,
-) -> Result<Vec<Property<'static>>, LaunchError> {
-    let stop = clock::seconds(run.grace_seconds).as_secs() + 15;
-    let mut properties: Vec<Property<'static>> = vec![
-        ("Description", format!("hostler: {} of deployment {}", printable(&run.event), run.deployment).into()),
+/// The arguments of systemd-run that bring up a supervisor.
+fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &Path, run: &HookRun) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = [
+        "--quiet",
+        "--no-block",
         // Also after a failure: the agent does not reset the state of these units.
-        ("CollectMode", "inactive-or-failed".into()),
+        "--collect",
+        &format!("--unit={unit}"),
+        &format!("--description=hostler: {} of deployment {}", printable(&run.event), run.deployment),
         // Processes that a finished hook left running go on, also when the host's unit is stopped.
-        ("KillMode", "process".into()),
+        "--property=KillMode=process",
         // The script gets a group below the supervisor's, so that killing it spares the supervisor, which reports it.
-        ("Delegate", true.into()),
+        "--property=Delegate=yes",
         // At SIGTERM the supervisor ends the script, which may take the grace period and more.
-        ("TimeoutStopUSec", (stop * 1_000_000).into()),
-    ];
+        &format!("--property=TimeoutStopSec={}", clock::seconds(run.grace_seconds).as_secs() + 15),
+    ]
+    .map(OsString::from)
+    .into();
     if version >= REFUSE_STOP_SINCE {
         // needrestart restarts services that use an old library, and so would end a hook that installs packages, and an
         // application that a hook left running. The agent ends hooks by signals and by their control group.
-        properties.push(("RefuseManualStop", true.into()));
+        arguments.push("--property=RefuseManualStop=yes".into());
     }
     if version >= OOM_POLICY_SINCE {
         // If one process runs out of memory, the script has to deal with it; the default would stop the supervisor.
-        properties.push(("OOMPolicy", "continue".into()));
+        arguments.push("--property=OOMPolicy=continue".into());
     }
     if version >= APPEND_SINCE {
         // Here the waiting agent finds why the supervisor did not come up; older versions of systemd leave it in the
         // journal.
-        let log = run_directory.join(SUPERVISOR_LOG).display().to_string();
-        properties.push(("StandardErrorFileToAppend", log.into()));
+        let mut log = OsString::from("--property=StandardError=append:");
+        log.push(run_directory.join(SUPERVISOR_LOG));
+        arguments.push(log);
     }
-    properties.extend(run.tasks_max.map(|most| ("TasksMax", most.into())));
-    // The supervisor, which has less than a mebibyte, is in it too. With the first cgroups systemd makes MemoryLimit of
-    // it.
-    properties.extend(run.memory_max.map(|most| ("MemoryMax", most.into())));
-    properties.push(transient_unit::exec_start(program, &[SUPERVISOR_VERB.as_ref(), run_directory.as_os_str()])?);
-    Ok(properties)
+    if let Some(most) = run.tasks_max {
+        arguments.push(format!("--property=TasksMax={most}").into());
+    }
+    if let Some(most) = run.memory_max {
+        // The supervisor, which has less than a mebibyte, is in it too. With the first cgroups systemd makes
+        // MemoryLimit of it.
+        arguments.push(format!("--property=MemoryMax={most}").into());
+    }
+    arguments.extend([
+        "--".into(),
+        program.into(),
+        SUPERVISOR_VERB.into(),
+        without_expansion(run_directory.as_os_str()),
+    ]);
+    arguments
+}
+
+/// systemd expands `$` in the arguments of a service, and `$$` to `$`.
+fn without_expansion(argument: &OsStr) -> OsString {
+    let doubled = argument.as_bytes().iter().flat_map(|b| if *b == b'$' { vec![b'$'; 2] } else { vec![*b] });
+    OsString::from_vec(doubled.collect())
 }
 
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).take(64).collect()
+}
+
+fn launch_by_systemd(arguments: &[OsString]) -> Result<(), LaunchError> {
+    let output = Command::new("systemd-run")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| LaunchError::Run { program: "systemd-run".into(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(LaunchError::Refused { message: format!("{} ({})", said.trim(), output.status) })
 }
 
 /// The supervisor leaves this process's family by itself ([`detach`]). Nothing is done between fork and exec, so that the C
@@ -223,48 +246,45 @@ mod tests {
     }
 
     #[test]
-    fn the_service_that_systemd_is_asked_for() {
+    fn the_command_line_for_systemd() {
         let unit = unit_name(&run(), 0xabc, 7);
         assert!(
             unit.starts_with("hostler-hook-d-ABCDEFGHI-AfterInstall-abc-") && unit.ends_with("-7.service"),
             "{unit}"
         );
-        let properties = properties(252, Path::new("/usr/bin/hostler"), Path::new("/run/a $HOME"), &run()).unwrap();
-        let shown: Vec<String> = properties.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let arguments =
+            systemd_arguments(252, "U.service", Path::new("/usr/bin/hostler"), Path::new("/run/a $HOME"), &run());
+        let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         assert_eq!(
-            shown,
+            arguments,
             [
-                "Description=\"hostler: AfterInstall of deployment d-ABCDEFGHI\"",
-                "CollectMode=\"inactive-or-failed\"",
-                "KillMode=\"process\"",
-                "Delegate=true",
-                "TimeoutStopUSec=uint64 20000000",
-                "RefuseManualStop=true",
-                "OOMPolicy=\"continue\"",
-                "StandardErrorFileToAppend=\"/run/a $HOME/supervisor.log\"",
-                "TasksMax=uint64 4096",
-                "MemoryMax=uint64 1048576",
-                "ExecStart=[(\"/usr/bin/hostler\", [\"/usr/bin/hostler\", \"hook-supervisor\", \"/run/a $$HOME\"], false)]",
+                "--quiet",
+                "--no-block",
+                "--collect",
+                "--unit=U.service",
+                "--description=hostler: AfterInstall of deployment d-ABCDEFGHI",
+                "--property=KillMode=process",
+                "--property=Delegate=yes",
+                "--property=TimeoutStopSec=20",
+                "--property=RefuseManualStop=yes",
+                "--property=OOMPolicy=continue",
+                "--property=StandardError=append:/run/a $HOME/supervisor.log",
+                "--property=TasksMax=4096",
+                "--property=MemoryMax=1048576",
+                "--",
+                "/usr/bin/hostler",
+                "hook-supervisor",
+                "/run/a $$HOME",
             ]
         );
     }
 
     #[test]
-    fn a_path_that_is_no_text_is_refused() {
-        use std::os::unix::ffi::OsStrExt as _;
-        let path = Path::new(std::ffi::OsStr::from_bytes(b"/run/\xff"));
-        let error = properties(252, Path::new("/h"), path, &run()).unwrap_err().to_string();
-        assert!(error.contains("is not UTF-8"), "{error}");
-    }
-
-    #[test]
     fn an_old_systemd_is_not_asked_for_what_it_does_not_know() {
         let run = HookRun { tasks_max: None, ..run() };
-        let knows = |version, name: &str| {
-            let properties = properties(version, Path::new("/h"), Path::new("/r"), &run).unwrap();
-            properties.iter().any(|(found, _)| *found == name)
-        };
-        for name in ["OOMPolicy", "StandardErrorFileToAppend", "TasksMax"] {
+        let arguments = |version| systemd_arguments(version, "U.service", Path::new("/h"), Path::new("/r"), &run);
+        let knows = |version, name: &str| arguments(version).iter().any(|found| found.to_string_lossy().contains(name));
+        for name in ["OOMPolicy", "append", "TasksMax"] {
             assert!(!knows(239, name), "{name}");
         }
         assert!(knows(239, "KillMode") && knows(239, "RefuseManualStop") && !knows(238, "RefuseManualStop"));
@@ -272,9 +292,9 @@ mod tests {
 
     #[test]
     fn the_version_of_systemd_is_read() {
-        assert_eq!(parse_version("252.39-1~deb12u1"), Some(252));
-        assert_eq!(parse_version("systemd 239"), Some(239));
-        assert_eq!(parse_version("257.9-1.amzn2023"), Some(257));
-        assert_eq!(parse_version(""), None);
+        assert_eq!(parse_version(b"systemd 252 (252.39-1~deb12u1)\n+PAM"), Some(252));
+        assert_eq!(parse_version(b"systemd 239\n"), Some(239));
+        assert_eq!(parse_version(b"systemd 257.9-1.amzn2023 (x)"), Some(257));
+        assert_eq!(parse_version(b""), None);
     }
 }

@@ -65,7 +65,6 @@ mod script;
 mod spawn;
 mod supervision;
 mod supervisor;
-mod transient_unit;
 mod wait;
 
 use std::io;
