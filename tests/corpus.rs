@@ -283,7 +283,7 @@ fn check_hooks(host: &Host, case: &Case, before: Option<&Case>, revision: &str) 
         assert_eq!(home, if user == "root" { "/root".to_owned() } else { format!("/home/{user}") });
         assert_eq!((group, told, instance), ("shop/web", revision, "i-test"));
         let expected = "APPLICATION_NAME,DEPLOYMENT_GROUP_ID,DEPLOYMENT_GROUP_NAME,DEPLOYMENT_ID,HOME,HOSTLER_DEADLINE,\
-                        HOSTLER_INSTANCE_ID,HOSTLER_REVISION,LIFECYCLE_EVENT,LOGNAME,PATH,PWD,SHELL,USER,";
+                        HOSTLER_INSTANCE_ID,HOSTLER_REVISION,HOSTLER_ROOT,LIFECYCLE_EVENT,LOGNAME,PATH,PWD,SHELL,USER,";
         assert_eq!(variables.replace("_,", ""), expected, "{}", case.id);
     }
     if expected.is_empty() {

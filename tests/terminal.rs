@@ -229,7 +229,10 @@ fn quiet_prints_errors_and_results_alone() {
     let ended = host.run(&["deploy", "--quiet", bad]).with_code(1);
     assert_eq!(ended.out, "");
     let lines: Vec<&str> = ended.err.lines().collect();
-    assert!(lines.len() == 1 && lines[0].starts_with("error: d-"), "{}", ended.err);
+    // With what became of it: the rollback too is an outcome.
+    assert!(lines.len() == 4 && lines[0].starts_with("error: d-"), "{}", ended.err);
+    assert!(lines[1].starts_with("returning to the last good revision (d-"), "{}", ended.err);
+    assert!(lines[2].ends_with(" succeeded") && lines[3].ends_with(" is installed again"), "{}", ended.err);
     assert!(
         lines[0].ends_with(" failed in ValidateService: hooks/ValidateService-1.sh: exit status 3"),
         "{}",

@@ -80,7 +80,7 @@ fn the_unit_reloads_and_is_watched_and_knows_groups() {
     host.sh("kill -HUP $(systemctl show --value --property=MainPID hostler)");
     refused(2);
     // A start of a daemon whose output is the journal.
-    host.sh("systemd-cat hostler run --state-dir /root/other-state || true");
+    host.sh("systemd-run --quiet --wait --collect hostler run --state-dir /root/other-state || true");
     refused(3);
     host.sh("sed -i s/chanel/channel/ /etc/hostler/config.d/o.yaml");
     let (status, said) = ended(&host, "systemctl reload hostler || journalctl --no-pager --unit=hostler --lines=15");

@@ -143,8 +143,8 @@ fn a_ledger_that_cannot_be_written_stops_the_agent_before_it_does_anything() {
     let ended = ended.saying(&["error: cannot write", ledger.to_str().unwrap(), "File too large"]);
     assert!(!ended.err.contains("panicked"), "{ended:?}");
     assert_eq!(host.hook_lines(), Vec::<String>::new());
-    // An accepted deployment continues at the next start; a refused one did not happen.
-    host.ok(&["run", "--once"]);
+    // An accepted deployment continues at the next start; a refused one did not happen, and leaves nothing to do.
+    host.run(&["run", "--once"]).with_code(2).saying(&["has nothing to follow"]);
     host.deploy(&next, &[]).with_code(0);
     let expected = hook_lines_of(Some("v1"), "v2");
     assert!(host.hook_lines().starts_with(&expected), "{:?}", host.hook_lines());

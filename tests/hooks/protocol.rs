@@ -124,10 +124,13 @@ fn killed_at_any_moment_a_supervisor_never_lets_a_script_run_twice() {
     for round in 0..24u64 {
         let mut bench = Bench::new(&format!("{COUNT}; sleep 0.01"));
         bench.run.start_seconds = 1;
-        // The program records its pid before it becomes the supervisor.
+        // The program records its pid before it becomes the supervisor, which does not leave it here.
         bench.program = bench.path("noted");
-        let text =
-            format!("#!/bin/sh\necho $$ > '{}'\nexec '{}' \"$@\"\n", bench.path("pid").display(), super::PROGRAM);
+        let text = format!(
+            "#!/bin/sh\necho $$ > '{}'\nexec '{}' \"$1\" \"$2\"\n",
+            bench.path("pid").display(),
+            super::PROGRAM
+        );
         write_script(&bench.program, &text);
         let waiting = bench.in_background();
         let supervisor = pid_in(&bench.path("pid"));
