@@ -219,7 +219,7 @@ fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<Child> {
 ///
 /// # Errors
 /// When there can be no child or no session.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "a fork without an exec has no safe way")]
 pub(super) fn detach() -> io::Result<()> {
     // SAFETY: this process has one thread, so its child may do anything.
     if let ForkResult::Parent { .. } = unsafe { fork() }? {
