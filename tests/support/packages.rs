@@ -25,7 +25,7 @@ impl Kind {
     fn facts(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Deb => ("deb", "packaging/build-deb", "cargo-deb"),
-            Self::Rpm => ("rpm", "packaging/build-rpm", "cargo-generate-rpm"),
+            Self::Rpm => ("rpm", "packaging/build-rpm", "rpmbuild"),
         }
     }
 }
@@ -41,7 +41,7 @@ impl Packages {
     pub fn build(kind: Kind, names: &'static [&'static str]) -> Option<Self> {
         let (_, _, tool) = kind.facts();
         if Command::new(tool).arg("--help").output().is_err() {
-            skip(format_args!("{tool} is missing (cargo install --locked {tool})"));
+            skip(format_args!("{tool} is missing: tests/run installs it"));
             return None;
         }
         Some(Self { kind, names })
@@ -80,7 +80,7 @@ impl Kind {
     pub fn links(self) -> Option<PathBuf> {
         let (end, _, tool) = self.facts();
         if Command::new(tool).arg("--help").output().is_err() {
-            skip(format_args!("{tool} is missing (cargo install --locked {tool})"));
+            skip(format_args!("{tool} is missing: tests/run installs it"));
             return None;
         }
         let script = top().join(format!("packaging/build-compat-{end}"));
