@@ -1,20 +1,17 @@
-//! The ways in which a host comes to hostler by itself, on booted hosts: user data, an image, and ansible-pull.
-//! `packaging/check-bootstrap` runs the same files under cloud-init, and in check mode.
+//! The ways in which a host comes to hostler by itself, on booted hosts: user data and an image. `packaging/check-bootstrap` runs
+//! the user data under cloud-init, and the Ansible role by ansible-pull.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use crate::support::eventually;
 use crate::support::machine::{Layout, Machine};
 use crate::support::packages::{Kind, Packages, main_pid, state};
-use crate::support::{eventually, skip};
 
 const CONFIGURATION: &str =
     "groups:\n  - application: web\n    group: production\n    channel: file:///srv/channel\n    poll: 1s\n";
-
-/// Where a host has Ansible.
-const ANSIBLE: &str = "/opt/ansible";
 
 #[test]
 fn user_data_installs_and_starts_and_a_second_run_changes_nothing() {
@@ -75,51 +72,11 @@ fn the_image_script_deploys_and_seals_and_an_instance_of_the_image_deploys_again
     });
 }
 
-#[test]
-fn ansible_pull_installs_and_a_second_run_changes_nothing() {
-    let Some(ansible) = std::env::var_os("HOSTLER_ANSIBLE").map(PathBuf::from).filter(|place| place.is_dir()) else {
-        skip("no Ansible (HOSTLER_ANSIBLE); tests/run installs it");
-        return;
-    };
-    let Some(host) = host("ansible") else { return };
-    host.copy_in(&ansible, ANSIBLE);
-    host.copy_in(&top().join("packaging/ansible/roles"), "/root/site/roles");
-    let playbook = with(&shipped("ansible/local.yml"), "s3://my-bucket/deploy", "file:///srv/channel");
-    let playbook = with(&playbook, "s3://my-bucket/packages/hostler_0.1.0-1_amd64.deb", "/root/hostler.deb");
-    put(&host, &playbook, "/root/site/local.yml");
-    host.sh(
-        "cd /root/site; git init -q .; git add .; git -c user.name=test -c user.email=test@localhost commit -qm site; \
-         git clone -q --bare . /srv/site.git",
-    );
-
-    let first = pull(&host);
-    assert!(recap(&first).contains("changed=4") && recap(&first).contains("failed=0"), "{first}");
-    assert_eq!(state(&host, "hostler"), "active");
-    assert_eq!(host.sh(&access("50-ansible")), "640 root:hostler");
-    assert_eq!(host.sh("hostler status --json | grep -c '\"production\"'"), "1", "the daemon has the configuration");
-    let daemon = main_pid(&host);
-
-    let second = pull(&host);
-    assert!(recap(&second).contains("changed=0") && recap(&second).contains("failed=0"), "{second}");
-    assert!(second.contains("Ask doctor"), "{second}");
-    assert_eq!(main_pid(&host), daemon, "the daemon was not started again");
-}
-
 /// A host with a package at `/root/hostler.deb` and an empty store at `/srv/channel`.
 fn host(name: &str) -> Option<Machine> {
     let host = Packages::build(Kind::Deb, &["hostler"])?.host(name, Layout::Unified)?;
     host.sh("mkdir -p /srv/channel");
     Some(host)
-}
-
-fn pull(host: &Machine) -> String {
-    let environment = format!("PYTHONPATH={ANSIBLE} PATH={ANSIBLE}/bin:$PATH ANSIBLE_NOCOLOR=1");
-    host.sh(&format!("{environment} ansible-pull --url file:///srv/site.git 2>&1"))
-}
-
-/// The line with the playbook's counts.
-fn recap(said: &str) -> &str {
-    said.split("PLAY RECAP").nth(1).unwrap_or_else(|| panic!("no recap: {said}"))
 }
 
 /// Prints who may read a configuration file.

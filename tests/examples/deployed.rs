@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::bundles;
-use crate::support::eventually;
 use crate::support::host::{HOSTLER, Host, PATIENCE};
 use crate::support::machine::{Layout, Machine};
+use crate::support::{eventually, skip};
 
 /// A copy of an example below a directory, for the test to change.
 fn copy(directory: &Path, name: &str) -> PathBuf {
@@ -26,13 +26,15 @@ fn change(bundle: &Path, file: &str, from: &str, to: &str) {
     fs::write(path, text.replace(from, to)).unwrap();
 }
 
-/// Whether a command is there. Examples in languages that the tests do not need otherwise run where they can.
-fn installed(command: &str) -> bool {
-    let found = Command::new("sh").args(["-c", "command -v \"$0\"", command]).output().unwrap().status.success();
-    if !found {
-        eprintln!("not run: {command} is not installed");
+/// Whether the commands are there. If not, the test is skipped.
+fn installed(commands: &[&str]) -> bool {
+    let is_there =
+        |command| Command::new("sh").args(["-c", "command -v \"$0\"", command]).output().unwrap().status.success();
+    let missing: Vec<_> = commands.iter().filter(|command| !is_there(**command)).collect();
+    if !missing.is_empty() {
+        skip(format_args!("{missing:?} is missing: tests/run installs it"));
     }
-    found
+    missing.is_empty()
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn blue_green_deploys_to_the_colour_that_does_not_serve() {
 
 #[test]
 fn rails_like_migrates_once_and_turns_its_link() {
-    if !installed("ruby") {
+    if !installed(&["ruby"]) {
         return;
     }
     let host = Host::new();
@@ -149,7 +151,7 @@ impl Drop for Background {
 
 #[test]
 fn java_jar_runs_in_the_background_until_the_next_revision_stops_it() {
-    if !["javac", "jar", "java", "curl"].iter().all(|command| installed(command)) {
+    if !installed(&["javac", "jar", "java", "curl"]) {
         return;
     }
     let host = Host::new();
