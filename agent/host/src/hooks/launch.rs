@@ -29,6 +29,9 @@ const OOM_POLICY_SINCE: u32 = 243;
 /// The first systemd of a supported distribution that takes RefuseManualStop for a transient service.
 const REFUSE_STOP_SINCE: u32 = 239;
 
+/// Where the supervisor's own program lies, seen from the directory of `hostler`: in a package, and in a build.
+const SUPERVISOR_PROGRAMS: [&str; 2] = ["../libexec/hostler/hook-supervisor", "hostler-hook-supervisor"];
+
 /// The way to start a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Launcher {
@@ -102,13 +105,23 @@ impl Launcher {
             Self::Systemd { version } => {
                 static LAUNCHES: AtomicU64 = AtomicU64::new(0);
                 let unit = unit_name(run, clock::now_ms(), LAUNCHES.fetch_add(1, Ordering::Relaxed));
-                launch_by_systemd(&systemd_arguments(version, &unit, program, directory.path(), run))?;
+                launch_by_systemd(&systemd_arguments(version, &unit, &command(program), directory.path(), run))?;
                 Ok(Begun(None))
             }
             Self::Plain => launch_here(program, directory)
                 .map(|child| Begun(Some(child)))
                 .map_err(|source| LaunchError::Run { program: program.display().to_string(), source }),
         }
+    }
+}
+
+/// The command of a supervisor, before its run directory: a small program, or `hostler` itself where it was copied alone. It is
+/// looked for each time, because a package may have been replaced.
+fn command(hostler: &Path) -> Vec<OsString> {
+    let small = SUPERVISOR_PROGRAMS.iter().map(|place| hostler.with_file_name(place)).find(|path| path.is_file());
+    match small {
+        Some(program) => vec![program.into()],
+        None => vec![hostler.into(), SUPERVISOR_VERB.into()],
     }
 }
 
@@ -128,7 +141,13 @@ fn unit_name(run: &HookRun, now_ms: u64, launches: u64) -> String {
 }
 
 /// The arguments of systemd-run that bring up a supervisor.
-fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &Path, run: &HookRun) -> Vec<OsString> {
+fn systemd_arguments(
+    version: u32,
+    unit: &str,
+    command: &[OsString],
+    run_directory: &Path,
+    run: &HookRun,
+) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = [
         "--quiet",
         "--no-block",
@@ -169,12 +188,9 @@ fn systemd_arguments(version: u32, unit: &str, program: &Path, run_directory: &P
         // MemoryLimit of it.
         arguments.push(format!("--property=MemoryMax={most}").into());
     }
-    arguments.extend([
-        "--".into(),
-        program.into(),
-        SUPERVISOR_VERB.into(),
-        without_expansion(run_directory.as_os_str()),
-    ]);
+    arguments.push("--".into());
+    arguments.extend(command.iter().map(|part| without_expansion(part)));
+    arguments.push(without_expansion(run_directory.as_os_str()));
     arguments
 }
 
@@ -205,8 +221,10 @@ fn launch_by_systemd(arguments: &[OsString]) -> Result<(), LaunchError> {
 /// library makes the process without a copy of this one's page tables.
 fn launch_here(program: &Path, directory: &RunDirectory) -> io::Result<Child> {
     let log = OpenOptions::new().create(true).append(true).mode(0o600).open(directory.file(SUPERVISOR_LOG))?;
+    let parts = command(program);
+    let (program, verb) = parts.split_first().ok_or(io::ErrorKind::NotFound)?;
     let mut command = Command::new(program);
-    command.arg(SUPERVISOR_VERB).arg(directory.path()).arg(DETACH).env_clear();
+    command.args(verb).arg(directory.path()).arg(DETACH).env_clear();
     // The log's local time is in the agent's zone.
     command.envs(std::env::var_os("TZ").map(|zone| ("TZ", zone)));
     // Ctrl-C at the terminal of the agent is not for it.
@@ -252,8 +270,8 @@ mod tests {
             unit.starts_with("hostler-hook-d-ABCDEFGHI-AfterInstall-abc-") && unit.ends_with("-7.service"),
             "{unit}"
         );
-        let arguments =
-            systemd_arguments(252, "U.service", Path::new("/usr/bin/hostler"), Path::new("/run/a $HOME"), &run());
+        let command = command(Path::new("/nowhere/hostler"));
+        let arguments = systemd_arguments(252, "U.service", &command, Path::new("/run/a $HOME"), &run());
         let arguments: Vec<_> = arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
         assert_eq!(
             arguments,
@@ -272,7 +290,7 @@ mod tests {
                 "--property=TasksMax=4096",
                 "--property=MemoryMax=1048576",
                 "--",
-                "/usr/bin/hostler",
+                "/nowhere/hostler",
                 "hook-supervisor",
                 "/run/a $$HOME",
             ]
@@ -280,9 +298,24 @@ mod tests {
     }
 
     #[test]
+    fn the_small_program_is_taken_where_a_package_or_a_build_has_it() {
+        let top = tempfile::tempdir().unwrap();
+        let place = |path: &str| top.path().join(path);
+        for directory in ["bin", "libexec/hostler"] {
+            std::fs::create_dir_all(place(directory)).unwrap();
+        }
+        let hostler = place("bin/hostler");
+        assert_eq!(command(&hostler), [hostler.clone().into(), OsString::from("hook-supervisor")]);
+        for small in ["bin/hostler-hook-supervisor", "bin/../libexec/hostler/hook-supervisor"] {
+            std::fs::write(place(small), "").unwrap();
+            assert_eq!(command(&hostler), [place(small)]);
+        }
+    }
+
+    #[test]
     fn an_old_systemd_is_not_asked_for_what_it_does_not_know() {
         let run = HookRun { tasks_max: None, ..run() };
-        let arguments = |version| systemd_arguments(version, "U.service", Path::new("/h"), Path::new("/r"), &run);
+        let arguments = |version| systemd_arguments(version, "U.service", &["/h".into()], Path::new("/r"), &run);
         let knows = |version, name: &str| arguments(version).iter().any(|found| found.to_string_lossy().contains(name));
         for name in ["OOMPolicy", "append", "TasksMax"] {
             assert!(!knows(239, name), "{name}");
