@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::codedeploy::local::local;
-use crate::support::host::{Bundle, Host, root_or_skip, write};
+use crate::support::host::{Bundle, HOSTLER, Host, root_or_skip, write};
 
 /// Adds these keys below the scripts of this event, in the given order.
 fn with_keys(bundle: &Path, event: &str, keys: &[&str]) {
@@ -177,6 +177,20 @@ fn a_script_has_no_lower_limit_of_open_files_than_the_agent() {
 }
 
 #[test]
+fn a_program_that_was_copied_alone_supervises_its_hooks_itself() {
+    let host = Host::new();
+    let program = host.path("hostler");
+    fs::copy(HOSTLER, &program).unwrap();
+    let bundle = Bundle::new(&host, "v1").app().hook("AfterInstall", "tr '\\0' ' ' < /proc/$PPID/cmdline").write();
+    let root = host.path("root");
+    let deployed = Command::new(&program).arg("deploy").arg(&bundle).arg("--root").arg(&root).output().unwrap();
+    assert!(deployed.status.success(), "{deployed:?}");
+    let log = Command::new(&program).args(["logs", "--root"]).arg(&root).output().unwrap();
+    let log = String::from_utf8_lossy(&log.stdout);
+    assert!(log.contains(&format!("{} hook-supervisor /", program.display())), "{log}");
+}
+
+#[test]
 fn the_command_lines_of_hooks_have_no_name_of_the_application_or_the_group() {
     let host = Host::new();
     let shows = "echo \"$0\"; tr '\\0' ' ' < /proc/$PPID/cmdline; echo";
@@ -184,7 +198,7 @@ fn the_command_lines_of_hooks_have_no_name_of_the_application_or_the_group() {
     host.deploy(&bundle, &[]).with_code(0);
     let deployed = host.deployment(host.status()["installed"]["deployment"].as_str().unwrap());
     let found = said(&deployed.join("logs/scripts.log"));
-    assert!(found.len() == 2 && found[1].contains(" hook-supervisor "), "{found:?}");
+    assert!(found.len() == 2 && found[1].contains("/hostler-hook-supervisor "), "{found:?}");
     for line in found {
         let (_, below) = line.split_once("/var/lib/hostler/deployment-root/g-").unwrap_or_else(|| panic!("{line}"));
         assert!(!below.contains("shop") && !below.contains("web"), "{line}");

@@ -130,6 +130,7 @@ const ACCESS: &str = "stat -c '%a %U:%G' /etc/hostler/config.yaml";
 fn check_layout(host: &Machine) {
     let places = [
         "755 root:root /usr/bin/hostler",
+        "755 root:root /usr/libexec/hostler/hook-supervisor",
         "640 root:hostler /etc/hostler/config.yaml",
         "644 root:root /usr/lib/systemd/system/hostler.service",
         "644 root:root /usr/lib/systemd/system/hostler-recover.service",

@@ -21,6 +21,7 @@ use crate::support::skip;
 
 /// The built program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hostler");
+const SUPERVISOR: &str = env!("CARGO_BIN_EXE_hostler-hook-supervisor");
 
 /// As on this host: under systemd if it manages the host and this process is root.
 fn launcher() -> Launcher {

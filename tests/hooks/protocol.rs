@@ -112,7 +112,7 @@ fn a_supervisor_that_comes_after_the_interruption_changes_nothing() {
     assert_eq!(bench.result().outcome, HookOutcome::Interrupted);
     await_end(script);
     let executed = executions(&bench);
-    let late = std::process::Command::new(super::PROGRAM).arg("hook-supervisor").arg(bench.run_directory()).status();
+    let late = std::process::Command::new(super::SUPERVISOR).arg(bench.run_directory()).status();
     assert!(late.unwrap().success());
     assert_eq!(bench.result().outcome, HookOutcome::Interrupted);
     assert_eq!(executions(&bench), executed);
@@ -161,7 +161,7 @@ fn a_launch_without_a_supervisor_is_cancelled_and_a_late_one_obeys() {
     let result = bench.result();
     let HookOutcome::CouldNotStart { message, .. } = &result.outcome else { panic!("{result:?}") };
     assert!(message.contains("did not come up in 0 seconds"), "{message}");
-    let late = std::process::Command::new(super::PROGRAM).arg("hook-supervisor").arg(bench.run_directory()).status();
+    let late = std::process::Command::new(super::SUPERVISOR).arg(bench.run_directory()).status();
     assert!(late.unwrap().success());
     assert_eq!(executions(&bench), 0);
     bench.program = super::PROGRAM.into();
@@ -195,7 +195,7 @@ fn a_launch_that_an_agent_did_not_live_to_see_is_cancelled() {
     fs::create_dir(bench.run_directory()).unwrap();
     fs::write(bench.run_directory().join("run.json"), serde_json::to_vec(&bench.run).unwrap()).unwrap();
     assert_eq!(bench.result().outcome, HookOutcome::Cancelled);
-    let late = std::process::Command::new(super::PROGRAM).arg("hook-supervisor").arg(bench.run_directory()).status();
+    let late = std::process::Command::new(super::SUPERVISOR).arg(bench.run_directory()).status();
     assert!(late.unwrap().success());
     assert_eq!(bench.result().outcome, HookOutcome::Cancelled);
     assert_eq!(executions(&bench), 0);
@@ -207,13 +207,7 @@ fn late_supervisors_and_cancelling_agents_race_and_one_wins() {
         let bench = Bench::new(COUNT);
         fs::create_dir(bench.run_directory()).unwrap();
         fs::write(bench.run_directory().join("run.json"), serde_json::to_vec(&bench.run).unwrap()).unwrap();
-        let start = || {
-            std::process::Command::new(super::PROGRAM)
-                .arg("hook-supervisor")
-                .arg(bench.run_directory())
-                .spawn()
-                .unwrap()
-        };
+        let start = || std::process::Command::new(super::SUPERVISOR).arg(bench.run_directory()).spawn().unwrap();
         let mut supervisors = [start(), start()];
         let agents = [bench.in_background(), bench.in_background()];
         let outcomes = agents.map(|agent| agent.join().unwrap().outcome);

@@ -65,13 +65,15 @@ impl Kind {
         let (end, script, _) = self.facts();
         let program = Path::new(env!("CARGO_BIN_EXE_hostler"));
         let made = made_once(&format!("{end}-{number}"), state_of_packaging(program), |directory| {
-            let program = without_symbols(program, directory);
+            let [program, supervisor] = ["hostler", "hostler-hook-supervisor"]
+                .map(|name| without_symbols(&program.with_file_name(name), directory));
             let place = directory.join("built");
             let version = format!("0.0.{number}");
             let environment = [("HOSTLER_BINARY", program.as_os_str()), ("HOSTLER_VERSION", version.as_ref())];
             run(&top().join(script), &place, &environment);
             fs::rename(only_file(&place), directory.join("package")).unwrap();
             fs::remove_file(program).unwrap();
+            fs::remove_file(supervisor).unwrap();
         });
         made.join("package")
     }
@@ -115,7 +117,7 @@ fn only_file(directory: &Path) -> PathBuf {
 
 /// The built program without its symbols, which are half of it: they are packed, unpacked and copied a dozen times.
 fn without_symbols(program: &Path, directory: &Path) -> PathBuf {
-    let stripped = directory.join("program");
+    let stripped = directory.join(program.file_name().unwrap());
     let strip = Command::new("strip").arg("--strip-all").arg(program).arg("-o").arg(&stripped).status();
     assert!(strip.unwrap().success());
     stripped
