@@ -1,6 +1,6 @@
 //! The cost of an event on a booted host, where systemd runs each hook in a service of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::codedeploy::CommandService;
@@ -19,7 +19,7 @@ pub fn run() -> bool {
     let room = memory_directory();
     let blueprint = Machine::named("bench", Layout::Unified).bind(room.path(), &room.path().display().to_string());
     let Some(machine) =
-        programs.paths().fold(blueprint, |b, program| b.bind_read_only(program, &there(program))).boot()
+        with_supervisors(&programs).fold(blueprint, |b, program| b.bind_read_only(&program, &there(&program))).boot()
     else {
         return true;
     };
@@ -52,6 +52,12 @@ pub fn run() -> bool {
         let hooks = host.events().into_iter().filter(|event| event.is_hook).map(|event| event.took - event.in_service);
         [median(walls.into_iter()) * 1e3, cpu, median(hooks) * 1e3]
     })
+}
+
+/// The measured programs, and what begins with each hook where a build has a program of its own for it.
+fn with_supervisors(programs: &Programs) -> impl Iterator<Item = PathBuf> {
+    let beside = |program: &Path| program.with_file_name("hostler-hook-supervisor");
+    programs.paths().flat_map(move |program| [program.to_owned(), beside(program)]).filter(|path| path.is_file())
 }
 
 /// The program's place on the host.

@@ -58,6 +58,18 @@ fn a_command_that_comes_again_is_carried_out_once() {
 }
 
 #[test]
+fn the_specification_of_a_deployment_is_asked_for_once() {
+    let (host, service) = served();
+    let _daemon = daemon(&host);
+    let asked = || service.calls().iter().filter(|call| *call == "GetDeploymentSpecification").count();
+    service.deploy_to_the_end(&whole(&host, &service, "v1", "d-ONCE00001"), &["DownloadBundle", "Install"]);
+    assert_eq!(asked(), 1);
+    service.deploy_to_the_end(&whole(&host, &service, "v2", "d-ONCE00002"), &["DownloadBundle", "Install"]);
+    assert_eq!(asked(), 2);
+    assert_eq!(host.version(), "v2");
+}
+
+#[test]
 fn throttled_and_broken_polls_only_delay() {
     let (host, service) = served();
     service.break_next("PollHostCommand", Fault::AnswerLost);

@@ -29,7 +29,7 @@ const LONGEST_COMPLAINT: usize = 300;
 /// Why there is no label where a checkout is: git is absent, fails (a checkout of another user, no commit yet), or takes
 /// longer than 10 seconds. A label is worth no failure of the caller.
 pub fn commit_label(directory: &Path) -> Result<Option<Label>, String> {
-    label(directory).or_else(|why| if is_in_checkout(directory) { Err(why) } else { Ok(None) })
+    if is_in_checkout(directory) { label(directory) } else { Ok(None) }
 }
 
 fn label(directory: &Path) -> Result<Option<Label>, String> {
@@ -56,7 +56,7 @@ fn label(directory: &Path) -> Result<Option<Label>, String> {
     label.parse().map(Some).map_err(|_| format!("git says {label:?}, which is no label"))
 }
 
-/// Whether a repository is there to be asked. git itself may refuse to look at it.
+/// Whether a repository is there to be asked: outside of one, no process is begun.
 fn is_in_checkout(directory: &Path) -> bool {
     let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
     directory.ancestors().any(|above| above.join(".git").symlink_metadata().is_ok())

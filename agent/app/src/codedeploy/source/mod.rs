@@ -48,6 +48,8 @@ struct Follower {
     following: Following,
     /// Identifiers of the commands that a task is taking in or reporting.
     in_hand: Mutex<HashSet<String>>,
+    /// The specification of the deployment whose command came last.
+    verified: take::Verified,
     /// A command ended: the service may have the next one.
     ended: Notify,
 }
@@ -81,7 +83,16 @@ pub async fn follow(setup: Arc<Setup>, compat: Arc<CodeDeployCompat>, handle: Ha
     let service = connect::connect(&setup, &compat).await;
     log::info!(host = service.host_identifier(), url:% = service.url(); "the CodeDeploy service is followed at {}, as {}", service.url(), service.host_identifier());
     let (in_hand, ended) = (Mutex::default(), Notify::new());
-    let follower = Arc::new(Follower { setup, compat, handle, service, following, in_hand, ended });
+    let follower = Arc::new(Follower {
+        setup,
+        compat,
+        handle,
+        service,
+        following,
+        in_hand,
+        verified: take::Verified::default(),
+        ended,
+    });
     take::report_commands_of_the_agent(&follower).await;
     take::go_on(&follower);
     tokio::join!(poll::poll(Arc::clone(&follower)), report::report(Arc::clone(&follower)), tracking::track(&follower));

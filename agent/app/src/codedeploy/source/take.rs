@@ -1,6 +1,6 @@
 //! From a new command to a command that is in the ledger and acknowledged.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hostler_aws::codedeploy::{OpenedEnvelope, is_refused_for_good, open, verify_chain};
@@ -24,6 +24,26 @@ use crate::failure::chain;
 const TRIES: u32 = 8;
 /// Older tracking files of the CodeDeploy agent are ignored (docs/protocols/codedeploy.md#interrupted-commands).
 pub const TRACKING_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// A specification that was verified, with the execution that it is for. It is the same for each event of a deployment, and the
+/// service is asked and its signature checked once.
+#[derive(Default)]
+pub struct Verified(Mutex<Option<(String, Specification)>>);
+
+impl Verified {
+    fn get(&self, execution: &str) -> Option<Specification> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().filter(|(known, _)| known == execution).map(|(_, specification)| specification.clone())
+    }
+
+    /// Keeps the specification, unless it has a token: a token may change from event to event.
+    fn keep(&self, execution: &str, specification: &Specification) {
+        if specification.github_token.is_none() {
+            let kept = (execution.to_owned(), specification.clone());
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        }
+    }
+}
 
 /// Takes a command in; a known command is acknowledged or reported again.
 pub async fn take(in_hand: InHand, command: HostCommand) {
@@ -110,6 +130,9 @@ async fn order_of(follower: &Follower, command: &HostCommand) -> Option<Result<B
 /// The specification of a deployment: requested until there is an answer, opened, and its signer compared with the
 /// earlier one. The error is `None` when there was no answer.
 async fn specification(follower: &Follower, execution: &str) -> Result<Specification, Option<String>> {
+    if let Some(verified) = follower.verified.get(execution) {
+        return Ok(verified);
+    }
     let mut retries = Retries::new(BETWEEN_TRIES);
     let mut tries = 0;
     let answer = loop {
@@ -131,6 +154,7 @@ async fn specification(follower: &Follower, execution: &str) -> Result<Specifica
     check_signer(follower, &opened).await.map_err(Some)?;
     let specification = Specification::parse(&opened.content).map_err(|e| Some(e.to_string()))?;
     specification.check_execution(execution).map_err(|e| Some(e.to_string()))?;
+    follower.verified.keep(execution, &specification);
     Ok(specification)
 }
 
