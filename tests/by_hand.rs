@@ -198,3 +198,22 @@ fn a_failure_says_what_is_installed_and_quietly_also_how_the_rollback_ended() {
     let again = format!(" succeeded\n{} is installed again\n", good.display());
     quiet.saying(&["failed in AfterInstall: ", "returning to the last good revision (d-", &again]);
 }
+
+#[test]
+fn the_same_bundle_again_and_again_displaces_no_revision_to_return_to() {
+    let host = Host::new();
+    host.configure("groups:\n  - application: shop\n    group: web\n    max_revisions: 2\n");
+    let store = host.store();
+    let once = ["run", "--once", "--channel", store.to_str().unwrap()];
+    let release = |version: &str| {
+        host.release(&Bundle::new(&host, version).app().write(), &[]);
+        host.ok(&once);
+    };
+    release("v1");
+    // More often than deployments are remembered.
+    (0..12).for_each(|_| release("v2"));
+    let status = host.status();
+    assert_eq!(status["earlier"].as_array().map(Vec::len), Some(1), "{status}");
+    host.ok(&["rollback"]);
+    assert_eq!(host.version(), "v1");
+}

@@ -10,11 +10,11 @@ use crate::machine::progress::NoRollback;
 use crate::machine::refusal::KeptRevision;
 use crate::machine::retention::{Kept, kept};
 use crate::machine::state::{
-    Deployment, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source, StepStatus,
+    Content, Deployment, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source,
+    StepStatus, content_of, installed_content, is_same,
 };
 
 pub use target::is_newer_than_installed;
-use target::{Revision, is_same, revision};
 
 /// The automatic rollback after a failed deployment.
 ///
@@ -136,12 +136,12 @@ pub fn earlier(group: &Group) -> impl Iterator<Item = &Deployment> {
         let stays = |kept: &Kept| is_plain && kept.most_bytes.is_none() && kept.while_room.contains(id);
         kept.as_ref().is_some_and(|kept| kept.always.contains(id) || stays(kept))
     };
-    let installed = group.installed.as_ref().map(|installed| (&installed.archive, installed.revision.digest));
-    let mut listed: Vec<Revision<'_>> = installed.into_iter().collect();
+    let installed = group.installed.as_ref().map(installed_content);
+    let mut listed: Vec<Content<'_>> = installed.into_iter().collect();
     let good = |d: &&Deployment| d.brought_good_revision() && d.installed && d.request.purpose != Purpose::Remove;
     let all = group.finished.iter().rev().filter(good);
     all.filter(move |d| {
-        let revision = revision(d);
+        let revision = content_of(d);
         let is_listed = listed.iter().any(|other| is_same(&revision, other));
         let shown = !is_listed && is_kept(&d.id);
         if shown {

@@ -206,3 +206,37 @@ fn each_revision_is_listed_once_and_what_was_left_is_newer() {
     assert_eq!(returns_to(&mut host, 6), Ok(id(1)));
     assert_eq!(listed(&host), [(id(4), true), (id(3), true)]);
 }
+
+#[test]
+fn one_revision_again_and_again_displaces_none_to_return_to() {
+    let two = |content: &str| {
+        let request = of(content);
+        Request { policy: Policy { max_revisions: 2, ..request.policy.clone() }, ..request }
+    };
+    let mut host = Host::default();
+    for (number, content) in (1..).zip(["a", "b"].into_iter().chain(std::iter::repeat_n("c", 30))) {
+        deployed(&mut host, number, two(content));
+    }
+    let found = group(&host);
+    let listed: Vec<_> = earlier(&found).map(|d| d.id.clone()).collect();
+    assert_eq!(listed, [id(2)], "two revisions, whatever brought them: b and c");
+    let kept = retention::kept(&found, found.finished.last().unwrap());
+    assert_eq!((kept.always, kept.while_room), (vec![id(32), id(31)], vec![id(2)]));
+    assert!(found.finished.len() <= state::REMEMBERED_DEPLOYMENTS);
+    assert_eq!(returns_to(&mut host, 33), Ok(id(2)));
+    assert_eq!(returns_to(&mut host, 34), Err(vec![id(32)]), "a has made way, and c was left");
+}
+
+#[test]
+fn where_the_first_deployment_of_a_revision_is_remembered_the_one_that_was_left_stays_left() {
+    let mut host = deployed_in_order(&["a", "bad", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a"]);
+    assert_eq!(returns_to(&mut host, 16), Err(vec![id(2)]), "not forward again to what was left");
+    // Deployments without a digest are revisions of their own, and as many directories stay as revisions.
+    let mut host = Host::default();
+    for number in 1..=9 {
+        deployed(&mut host, number, named(None));
+    }
+    let found = group(&host);
+    let kept = retention::kept(&found, found.finished.last().unwrap());
+    assert_eq!(kept.always.len() + kept.while_room.len(), 5);
+}
