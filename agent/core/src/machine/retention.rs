@@ -86,7 +86,9 @@ pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
         }
     }
     for other in newest_first() {
-        if with_bundles.len() + while_room.len() < most && !always.contains(&other.id) && !while_room.contains(&other.id)
+        if with_bundles.len() + while_room.len() < most
+            && !always.contains(&other.id)
+            && !while_room.contains(&other.id)
         {
             while_room.push(other.id.clone());
         }

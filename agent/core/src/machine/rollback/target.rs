@@ -11,9 +11,7 @@
 
 use super::may_be_kept;
 use crate::ids::DeploymentId;
-use crate::machine::state::{
-    Content, Deployment, Group, Outcome, Purpose, content_of, installed_content, is_same,
-};
+use crate::machine::state::{Content, Deployment, Group, Outcome, Purpose, content_of, installed_content, is_same};
 
 /// A revision with its place: the index, among the remembered deployments, of the one that first brought it; `None`,
 /// which is less, where that one is forgotten.
@@ -32,13 +30,22 @@ pub(super) fn newest_good(group: &Group) -> Option<&Deployment> {
     older.find_map(|(_, revision)| newest_kept(group, revision))
 }
 
-/// Whether the deployment's revision came to the host after the installed one: a rollback, or a release of an older
-/// revision, left it.
-pub fn is_newer_than_installed(group: &Group, deployment: &Deployment) -> bool {
-    let line = Line::of(group);
-    let Some(installed) = &group.installed else { return false };
-    let place = line.place(group, &installed_content(installed));
-    line.place(group, &content_of(deployment)) > place
+/// Whether the host went back past the deployment's revision: to an older one, by a rollback or a release of that. A
+/// rollback without a name passes over it.
+pub fn is_left(group: &Group, deployment: &Deployment) -> bool {
+    let content = content_of(deployment);
+    !Line::of(group).good.iter().any(|(_, other)| is_same(other, &content))
+}
+
+/// The deployments that put a revision on the host and succeeded, rollbacks too, the newest first.
+pub(super) fn newest_installed(group: &Group) -> impl Iterator<Item = &Deployment> {
+    group.finished.iter().rev().filter(|d| is_good(d))
+}
+
+/// When the deployment's revision was last put on the host and succeeded, milliseconds since 1970.
+pub fn last_installed_ms(group: &Group, deployment: &Deployment) -> Option<u64> {
+    let content = content_of(deployment);
+    newest_installed(group).find(|d| is_same(&content_of(d), &content))?.finished_ms
 }
 
 fn newest_kept<'g>(group: &'g Group, of: &Content<'_>) -> Option<&'g Deployment> {

@@ -194,17 +194,27 @@ fn a_refusal_lists_the_revisions_to_return_to_with_their_names() {
 }
 
 #[test]
-fn each_revision_is_listed_once_and_what_was_left_is_newer() {
+fn each_revision_is_listed_once_by_when_it_was_last_installed_and_what_was_left_is_marked() {
     let listed = |host: &Host| {
         let found = group(host);
-        earlier(&found).map(|d| (d.id.clone(), is_newer_than_installed(&found, d))).collect::<Vec<_>>()
+        let times: Vec<_> = earlier(&found).map(|d| last_installed_ms(&found, d).unwrap()).collect();
+        assert!(times.is_sorted_by(|one, next| one > next), "{times:?}");
+        assert!(times.iter().all(|at| *at < found.installed.as_ref().unwrap().at_ms), "{times:?}");
+        earlier(&found).map(|d| (d.id.clone(), is_left(&found, d))).collect::<Vec<_>>()
     };
     let mut host = deployed_in_order(&["a", "b", "b", "c"]);
     assert_eq!(listed(&host), [(id(3), false), (id(1), false)]);
     assert_eq!(returns_to(&mut host, 5), Ok(id(3)));
     assert_eq!(listed(&host), [(id(4), true), (id(1), false)]);
     assert_eq!(returns_to(&mut host, 6), Ok(id(1)));
-    assert_eq!(listed(&host), [(id(4), true), (id(3), true)]);
+    assert_eq!(listed(&host), [(id(3), true), (id(4), true)], "b was there after c");
+    // Forth again, by name: c is installed, a before it, and b stays left.
+    returned_to(&mut host, 7, 4);
+    assert_eq!(listed(&host), [(id(1), false), (id(3), true)]);
+    // What was left stays left when a new revision comes, and the rollback goes to the first row that is not.
+    deployed(&mut host, 8, of("d"));
+    assert_eq!(listed(&host), [(id(4), false), (id(1), false), (id(3), true)]);
+    assert_eq!(returns_to(&mut host, 9), Ok(id(4)));
 }
 
 #[test]
