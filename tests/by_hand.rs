@@ -217,3 +217,54 @@ fn the_same_bundle_again_and_again_displaces_no_revision_to_return_to() {
     host.ok(&["rollback"]);
     assert_eq!(host.version(), "v1");
 }
+
+#[test]
+fn status_lists_revisions_by_when_they_were_last_installed_and_a_rollback_takes_the_first_that_was_not_left() {
+    let host = Host::new();
+    let mut ids = Vec::new();
+    for version in ["v1", "v2", "v3"] {
+        host.deploy(&Bundle::new(&host, version).app().write(), &[]).with_code(0);
+        ids.push(host.status()["installed"]["deployment"].as_str().unwrap().to_owned());
+    }
+    let listed = || {
+        let status = host.status();
+        let rows = status["earlier"].as_array().cloned().unwrap_or_default();
+        let times: Vec<u64> = rows.iter().map(|row| row["at_ms"].as_u64().unwrap()).collect();
+        assert!(times.is_sorted_by(|one, next| one > next), "{status}");
+        let row = |row: &serde_json::Value| (row["deployment"].clone(), row["left"] == true);
+        rows.iter().map(row).collect::<Vec<_>>()
+    };
+    let [v1, v2, v3] = [&ids[0], &ids[1], &ids[2]].map(String::as_str);
+    assert_eq!(listed(), [(v2.into(), false), (v1.into(), false)]);
+    host.ok(&["rollback", "--to", v1]);
+    assert_eq!(listed(), [(v3.into(), true), (v2.into(), true)]);
+    host.ok(&["rollback", "--to", v3]);
+    assert_eq!(listed(), [(v1.into(), false), (v2.into(), true)], "v1 was there just before");
+    let shown = host.ok(&["status"]).out;
+    let rows: Vec<&str> = shown.lines().filter(|line| line.contains(", last installed ")).collect();
+    assert!(rows.len() == 2 && rows[0].contains(v1) && rows[0].starts_with("  earlier:"), "{shown}");
+    assert!(rows[1].contains(v2) && rows[1].ends_with("; the host went back past it"), "{shown}");
+    host.ok(&["rollback"]);
+    assert_eq!(host.version(), "v1");
+}
+
+#[test]
+fn a_group_that_was_removed_is_gone_from_status_and_no_verb_asks_which_one_is_meant() {
+    let host = Host::new();
+    let trial = Bundle::new(&host, "v1").app().write();
+    let local = ["--application", "local", "--group", "local"];
+    host.run(&[&["deploy", trial.to_str().unwrap()][..], &local].concat()).with_code(0);
+    // What was tried is in the way of the real group, and the refusal says how it goes.
+    host.deploy(&trial, &[]).with_code(1).saying(&["`hostler remove --application local --group local`"]);
+    host.run(&[&["remove"][..], &local].concat()).with_code(0);
+    without_names(&host, &["status"]).with_code(0).saying(&["shop/web: FAILED"]);
+    assert!(!without_names(&host, &["status"]).out.contains("local/local"));
+    host.deploy(&trial, &[]).with_code(0);
+    host.deploy(&Bundle::new(&host, "v2").app().write(), &[]).with_code(0);
+    without_names(&host, &["rollback"]).with_code(0).saying(&["of shop/web"]);
+    // By its name, and as JSON, it can be looked at.
+    without_names(&host, &[&["status"][..], &local].concat()).with_code(0).saying(&["local/local: nothing deployed"]);
+    assert_eq!(without_names(&host, &["status", "--json"]).json()["groups"].as_array().unwrap().len(), 2);
+    without_names(&host, &["remove"]).with_code(0);
+    without_names(&host, &["status"]).with_code(0).saying(&["nothing is deployed on this host"]);
+}

@@ -121,7 +121,7 @@ fn a_configuration_with_an_unknown_key() {
     refused(&host, "configuration-unknown-key", 2, host.hostler(&["run", "--once"]));
     // Verbs that only read still work; `status` says what keeps a daemon from running.
     let why = "error: no daemon runs: the configuration is wrong";
-    host.hostler(&["status"]).with_code(1).saying(&["nothing was deployed on this host", why]);
+    host.hostler(&["status"]).with_code(1).saying(&["nothing is deployed on this host", why]);
     refused(&host, "configuration-absent", 2, host.hostler(&["run", "--once", "--config", "absent.yaml"]));
     host.write("root/etc/hostler/config.yaml", "groups: [\n");
     refused(&host, "configuration-syntax", 2, host.hostler(&["run", "--once"]));
