@@ -243,7 +243,9 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
         let withdrawal = self.state.traffic.clone();
         let others = Installs::of_others(&self.state, &group.key);
         let meter = self.transfers.begin(&deployment.id);
-        let job = Job { deployment: deployment.clone(), group: group.clone(), others, withdrawal, effect, meter };
+        let watchers = self.progress.clone();
+        let job =
+            Job { deployment: deployment.clone(), group: group.clone(), others, withdrawal, effect, meter, watchers };
         tokio::spawn(async move {
             let (number, work, deployment) = (job.effect.number, job.effect.work.clone(), job.deployment.id.clone());
             let result = caught(worker.perform(job)).await;
