@@ -185,17 +185,19 @@ fn a_failure_says_what_is_installed_and_quietly_also_how_the_rollback_ended() {
     let host = Host::new();
     let bad = |name: &str| Bundle::new(&host, name).app().hook("AfterInstall", "exit 7").write();
     let first = bad("first");
-    let there = format!("{} is installed", first.display());
+    // Revisions of one directory look alike but for their deployments.
+    let there = format!("{} as of d-", first.display());
     host.deploy(&first, &[]).with_code(1).saying(&["no rollback follows: no revision has succeeded", &there]);
     let good = Bundle::new(&host, "good").app().write();
     host.deploy(&good, &[]).with_code(0);
     let unfit =
         host.write("unfit/appspec.yml", "version: 0.0\nos: linux\nfiles:\n  - {source: absent, destination: /srv}\n");
-    let as_before = format!("nothing was touched: {} is installed as before", good.display());
+    let id = host.status()["installed"]["deployment"].as_str().unwrap().to_owned();
+    let as_before = format!("nothing was touched: {} as of {id} is installed as before", good.display());
     host.deploy(unfit.parent().unwrap(), &[]).with_code(1).saying(&[&as_before]);
     let quiet = host.deploy(&bad("second"), &["-q"]).with_code(1);
     assert_eq!(quiet.out, "");
-    let again = format!(" succeeded\n{} is installed again\n", good.display());
+    let again = format!(" succeeded\n{} as of {id} is installed again\n", good.display());
     quiet.saying(&["failed in AfterInstall: ", "returning to the last good revision (d-", &again]);
 }
 

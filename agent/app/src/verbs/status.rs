@@ -31,6 +31,9 @@ pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
     if arguments.health {
         return super::block_on(health(&setup));
     }
+    if !setup.layout.root().exists() {
+        output::notice(&format!("note: there is no directory {}", setup.layout.root().display()));
+    }
     super::block_on(async {
         let asked = match Client::connect(&setup).await {
             Some(mut client) => Some(client.status().await),

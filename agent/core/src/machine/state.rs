@@ -258,6 +258,16 @@ pub struct Installed {
     pub health: Vec<Check>,
 }
 
+impl Installed {
+    /// The revision for people. Revisions of one directory have no digest, and are told apart by their deployments.
+    pub fn name(&self) -> String {
+        match self.revision.digest {
+            Some(_) => self.revision.name(),
+            None => format!("{} as of {}", self.revision.name(), self.archive),
+        }
+    }
+}
+
 /// How far a group has followed its channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Following {
