@@ -212,8 +212,8 @@ fn every_exit_code() {
     host.release_revision(&host.push("good"));
     let output = host.run_once().with_code(1);
     assert!(output.out.contains("no luck"), "{}", output.out);
-    // 1: the agent does not retry by itself.
-    host.run_once().with_code(1);
+    // 3: the agent does not retry by itself, and this pass has deployed nothing.
+    host.run_once().with_code(3);
     // 3: by hand, and the channel is held.
     host.write("good/hooks/after.sh", SCRIPT);
     host.write("good/site/index.html", "the next\n");

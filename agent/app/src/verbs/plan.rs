@@ -37,7 +37,6 @@ use crate::setup::{Setup, existing};
 use crate::state_file::{is_closed, ledger_failure, read_state};
 use crate::stores::{self, AnyObject};
 use crate::terminal::shown;
-use crate::verbs::outside;
 use crate::wings;
 use crate::work::bundle::{
     adapted_lines, and_more, diagnose_bundle, may_change, plan_install, untold, without_made_later,
@@ -95,9 +94,6 @@ struct PlannedHook {
 
 pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
     let mut setup = Setup::new(shared)?;
-    if arguments.what.is_dir() {
-        outside::must_be_outside(&setup, &existing(&arguments.what)?, &arguments.what)?;
-    }
     let (ground, policy) = group(&setup, shared, arguments)?;
     let of_host = setup.settings.health(&group_key(&setup, shared)?).to_vec();
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;

@@ -73,7 +73,7 @@ fn rollbacks_in_a_row_go_further_back_and_never_to_what_a_rollback_left() {
     }
     assert_eq!(returns_to(&mut host, 4), Ok(id(2)));
     assert_eq!(returns_to(&mut host, 5), Ok(id(1)));
-    assert_eq!(returns_to(&mut host, 6), Err(vec![id(3), id(2)]), "and not forward again");
+    assert_eq!(returns_to(&mut host, 6), Err(vec![id(2), id(3)]), "and not forward again; 2 was there last");
     // By name it goes forward, and from there back past what was left.
     returned_to(&mut host, 7, 3);
     assert_eq!(returns_to(&mut host, 8), Ok(id(1)), "2 was left too");
@@ -190,7 +190,7 @@ fn a_refusal_lists_the_revisions_to_return_to_with_their_names() {
         policy: Box::default(),
     };
     let refused = host.step(ask).unwrap_err().to_string();
-    assert!(refused.ends_with(&format!("it can return to {}: 1.4.2 ({short})", id(1))), "{refused}");
+    assert!(refused.ends_with(&format!("the group can return to {}: 1.4.2 ({short})", id(1))), "{refused}");
 }
 
 #[test]
