@@ -194,7 +194,7 @@ fn a_refusal_lists_the_revisions_to_return_to_with_their_names() {
 }
 
 #[test]
-fn each_revision_is_listed_once_by_when_it_was_last_installed_and_what_was_left_is_marked() {
+fn each_revision_is_listed_once_and_what_was_left_is_newer() {
     let listed = |host: &Host| {
         let found = group(host);
         let times: Vec<_> = earlier(&found).map(|d| last_installed_ms(&found, d).unwrap()).collect();
