@@ -60,8 +60,10 @@ fn a_rollback_says_what_there_is_to_return_to_and_not_to_a_failed_deployment_wit
         "what failed and what is installed is not there: {status}"
     );
     host.ok(&["status"]).saying(&["earlier:", &format!(", {first}")]);
-    host.run(&["rollback", "--to", "d-NOBODY"]).with_code(5).saying(&[&format!("it can return to {first}")]);
-    host.run(&["rollback", "--to", &failed]).with_code(3).saying(&["failed; --force", &format!("return to {first}")]);
+    host.run(&["rollback", "--to", "d-NOBODY"]).with_code(5).saying(&[&format!("the group can return to {first}")]);
+    host.run(&["rollback", "--to", &failed])
+        .with_code(3)
+        .saying(&["failed, so a rollback returns to its revision only with --force", &format!("return to {first}")]);
     assert_eq!(fs::read_to_string(host.at("srv/app/version")).unwrap(), "v3\n", "nothing was touched");
     host.run(&["rollback", "--to", &failed, "--force"]).with_code(1).saying(&["ValidateService failed"]);
     host.ok(&["rollback", "--to", &first]);
@@ -185,16 +187,88 @@ fn a_failure_says_what_is_installed_and_quietly_also_how_the_rollback_ended() {
     let host = Host::new();
     let bad = |name: &str| Bundle::new(&host, name).app().hook("AfterInstall", "exit 7").write();
     let first = bad("first");
-    let there = format!("{} is installed", first.display());
+    // Revisions of one directory look alike but for their deployments.
+    let there = format!("{} as of d-", first.display());
     host.deploy(&first, &[]).with_code(1).saying(&["no rollback follows: no revision has succeeded", &there]);
     let good = Bundle::new(&host, "good").app().write();
     host.deploy(&good, &[]).with_code(0);
     let unfit =
         host.write("unfit/appspec.yml", "version: 0.0\nos: linux\nfiles:\n  - {source: absent, destination: /srv}\n");
-    let as_before = format!("nothing was touched: {} is installed as before", good.display());
+    let id = host.status()["installed"]["deployment"].as_str().unwrap().to_owned();
+    let as_before = format!("nothing was touched: {} as of {id} is installed as before", good.display());
     host.deploy(unfit.parent().unwrap(), &[]).with_code(1).saying(&[&as_before]);
     let quiet = host.deploy(&bad("second"), &["-q"]).with_code(1);
     assert_eq!(quiet.out, "");
-    let again = format!(" succeeded\n{} is installed again\n", good.display());
+    let again = format!(" succeeded\n{} as of {id} is installed again\n", good.display());
     quiet.saying(&["failed in AfterInstall: ", "returning to the last good revision (d-", &again]);
+}
+
+#[test]
+fn the_same_bundle_again_and_again_displaces_no_revision_to_return_to() {
+    let host = Host::new();
+    host.configure("groups:\n  - application: shop\n    group: web\n    max_revisions: 2\n");
+    let store = host.store();
+    let once = ["run", "--once", "--channel", store.to_str().unwrap()];
+    let release = |version: &str| {
+        host.release(&Bundle::new(&host, version).app().write(), &[]);
+        host.ok(&once);
+    };
+    release("v1");
+    // More often than deployments are remembered.
+    (0..12).for_each(|_| release("v2"));
+    let status = host.status();
+    assert_eq!(status["earlier"].as_array().map(Vec::len), Some(1), "{status}");
+    host.ok(&["rollback"]);
+    assert_eq!(host.version(), "v1");
+}
+
+#[test]
+fn status_lists_revisions_by_when_they_were_last_installed_and_a_rollback_takes_the_first_that_was_not_left() {
+    let host = Host::new();
+    let mut ids = Vec::new();
+    for version in ["v1", "v2", "v3"] {
+        host.deploy(&Bundle::new(&host, version).app().write(), &[]).with_code(0);
+        ids.push(host.status()["installed"]["deployment"].as_str().unwrap().to_owned());
+    }
+    let listed = || {
+        let status = host.status();
+        let rows = status["earlier"].as_array().cloned().unwrap_or_default();
+        let times: Vec<u64> = rows.iter().map(|row| row["at_ms"].as_u64().unwrap()).collect();
+        assert!(times.is_sorted_by(|one, next| one > next), "{status}");
+        let row = |row: &serde_json::Value| (row["deployment"].clone(), row["left"] == true);
+        rows.iter().map(row).collect::<Vec<_>>()
+    };
+    let [v1, v2, v3] = [&ids[0], &ids[1], &ids[2]].map(String::as_str);
+    assert_eq!(listed(), [(v2.into(), false), (v1.into(), false)]);
+    host.ok(&["rollback", "--to", v1]);
+    assert_eq!(listed(), [(v3.into(), true), (v2.into(), true)]);
+    host.ok(&["rollback", "--to", v3]);
+    assert_eq!(listed(), [(v1.into(), false), (v2.into(), true)], "v1 was there just before");
+    let shown = host.ok(&["status"]).out;
+    let rows: Vec<&str> = shown.lines().filter(|line| line.contains(", last installed ")).collect();
+    assert!(rows.len() == 2 && rows[0].contains(v1) && rows[0].starts_with("  earlier:"), "{shown}");
+    assert!(rows[1].contains(v2) && rows[1].ends_with("; the host went back past it"), "{shown}");
+    host.ok(&["rollback"]);
+    assert_eq!(host.version(), "v1");
+}
+
+#[test]
+fn a_group_that_was_removed_is_gone_from_status_and_no_verb_asks_which_one_is_meant() {
+    let host = Host::new();
+    let trial = Bundle::new(&host, "v1").app().write();
+    let local = ["--application", "local", "--group", "local"];
+    host.run(&[&["deploy", trial.to_str().unwrap()][..], &local].concat()).with_code(0);
+    // What was tried is in the way of the real group, and the refusal says how it goes.
+    host.deploy(&trial, &[]).with_code(1).saying(&["`hostler remove --application local --group local`"]);
+    host.run(&[&["remove"][..], &local].concat()).with_code(0);
+    without_names(&host, &["status"]).with_code(0).saying(&["shop/web: FAILED"]);
+    assert!(!without_names(&host, &["status"]).out.contains("\nlocal/local: "));
+    host.deploy(&trial, &[]).with_code(0);
+    host.deploy(&Bundle::new(&host, "v2").app().write(), &[]).with_code(0);
+    without_names(&host, &["rollback"]).with_code(0).saying(&["of shop/web"]);
+    // By its name, and as JSON, it can be looked at.
+    without_names(&host, &[&["status"][..], &local].concat()).with_code(0).saying(&["local/local: nothing deployed"]);
+    assert_eq!(without_names(&host, &["status", "--json"]).json()["groups"].as_array().unwrap().len(), 2);
+    without_names(&host, &["remove"]).with_code(0);
+    without_names(&host, &["status"]).with_code(0).saying(&["nothing is deployed on this host"]);
 }

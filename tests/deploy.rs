@@ -379,7 +379,8 @@ fn a_failed_release_is_not_tried_again_by_itself() {
     host.release(&new.write(), &[]);
     host.run(&once).with_code(1).saying(&["ApplicationStart failed"]);
     let lines = host.hook_lines();
-    host.run(&once).with_code(1).saying(&["was tried and failed"]);
+    host.run(&once).with_code(3).saying(&["was tried and failed"]);
+    assert!(!host.at("run/hostler/hostler.sock").exists(), "the socket of a process that ended");
     assert_eq!(host.hook_lines(), lines);
     fs::remove_file(&broken).unwrap();
     host.ok(&["resume"]);

@@ -64,7 +64,11 @@ fn a_deployment_waits_until_its_application_is_healthy() {
     });
     assert!(!deployment.said().contains("ValidateService succeeded"), "{}", deployment.said());
     application.answers(200);
-    deployment.end().with_code(0).saying(&["ValidateService", "succeeded"]);
+    let ended = deployment.end().with_code(0).saying(&["ValidateService", "succeeded"]);
+    // What it waits for is told while it waits: the first failure, and the change; no answer twice.
+    let waits = format!("  health check of {}: ", application.url());
+    let told: Vec<&str> = ended.out.lines().filter_map(|line| line.strip_prefix(&waits)).collect();
+    assert_eq!(told, ["HTTP 503", "succeeded"], "{}", ended.out);
     let (_, asked) = application.server.requests().pop().unwrap();
     assert_eq!(asked, "/health");
 }
@@ -75,7 +79,7 @@ fn an_application_that_does_not_become_healthy_is_rolled_back_and_the_cause_is_t
     host.deploy(&bundle(&host, "v1", ""), &[]).with_code(0);
     application.answers(503);
     let failed = host.deploy(&bundle(&host, "v2", &application.check("      grace: 1s\n")), &[]).with_code(1);
-    let cause = format!("checks of {} failed: 503", application.url());
+    let cause = format!("checks of {} failed: HTTP 503", application.url());
     failed.saying(&["ValidateService failed", &cause, "returning to"]);
     assert_eq!(host.version(), "v1");
     let status = host.status();
@@ -126,7 +130,7 @@ fn after_a_deployment_the_checks_go_on_and_status_shows_them() {
     application.answers(503);
     let status = host.status_when("it is unhealthy", |s| s["health"]["colour"] == "red");
     let cause = status["health"]["causes"][0].as_str().unwrap();
-    assert!(cause.ends_with(&format!("checks of {} failed: 503", application.url())), "{cause}");
+    assert!(cause.ends_with(&format!("checks of {} failed: HTTP 503", application.url())), "{cause}");
     assert_eq!(status["health"]["checks"][0]["name"], "front", "{status}");
     assert_eq!(status["condition"], "good", "the deployment was good: {status}");
     host.ok(&["status"]).saying(&["health:    RED since", cause.split_once(' ').unwrap().1]);
@@ -175,7 +179,7 @@ fn a_load_balancer_is_answered_503_while_the_host_is_deployed_to() {
     deployment.end().with_code(0);
     balancer_sees(port, "it is back", "200", "healthy");
     application.answers(503);
-    balancer_sees(port, "its application is unhealthy", "503", "failed: 503");
+    balancer_sees(port, "its application is unhealthy", "503", "failed: HTTP 503");
 }
 
 /// The port on which the daemon answers load balancers.
@@ -252,6 +256,24 @@ fn the_hosts_own_certificate_authorities_count_where_the_check_names_none() {
     let mut trusting = deploy("v2");
     trusting.env("SSL_CERT_FILE", &authorities);
     Ended::of(trusting).with_code(0);
+}
+
+#[test]
+fn a_check_that_nothing_answers_is_planned_and_told_before_and_at_its_deadline() {
+    let host = Host::new();
+    // Nothing listens to the first port.
+    let port = 1;
+    let check = format!(
+        "  health:\n    - tcp: '127.0.0.1:{port}'\n      interval: 1s\n      deadline: 2s\n      successes: 1\n"
+    );
+    let bundle = bundle(&host, "v1", &check);
+    let planned = format!("ValidateService: waits until the health check of 127.0.0.1:{port} succeeds, at most 2 s");
+    host.ok(&["plan", bundle.to_str().unwrap()]).saying(&[&planned]);
+    let failed = host.deploy(&bundle, &[]).with_code(1);
+    let last = format!("not healthy within 2 s: last answer of 127.0.0.1:{port}: connection refused");
+    let failed = failed.saying(&["ValidateService failed", &last]);
+    let told = format!("  health check of 127.0.0.1:{port}: connection refused");
+    assert_eq!(failed.out.lines().filter(|line| *line == told).count(), 1, "{}", failed.out);
 }
 
 #[test]

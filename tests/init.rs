@@ -24,6 +24,7 @@ fn what_init_makes_is_good_and_can_be_deployed() {
         "made web/appspec.yml",
         "hostler deploy web",
         "start the application first",
+        "hostler deploy web --root ./host ",
     ]);
     assert!(!made.out.contains("hooks/"), "{}", made.out);
     let bundle = host.path("web");
@@ -115,4 +116,32 @@ fn a_file_or_a_lost_link_is_named_and_the_next_lines_can_be_pasted() {
         assert!(made.out.contains(command), "{}", made.out);
     }
     assert_eq!(init(&host, &["quiet", "-q"]).with_code(0).out, "");
+}
+
+#[test]
+fn in_the_bundles_own_directory_the_lines_name_a_root_outside_and_one_inside_is_refused() {
+    let host = Host::new();
+    let bundle = host.path("shop");
+    fs::create_dir(&bundle).unwrap();
+    let here = |arguments: &[&str]| {
+        let mut command = Command::new(HOSTLER);
+        command.args(arguments).current_dir(&bundle).stdin(Stdio::null());
+        Ended::of(command)
+    };
+    let made = here(&["init", "."]).with_code(0).saying(&["hostler deploy . --root ../host "]);
+    assert!(!made.out.contains("--root ./host"), "{}", made.out);
+    for verb in [&["deploy", "."][..], &["push", ".", "../store"]] {
+        here(&[verb, &["--root", "./host"]].concat()).with_code(2).saying(&[
+            "lies in the bundle .",
+            "--root",
+            host.path("host").to_str().unwrap(),
+        ]);
+    }
+    here(&["deploy", ".", "--root", "../host", "--state-dir", "state"]).with_code(2).saying(&["--state-dir"]);
+    assert!(!bundle.join("host").exists() && !bundle.join("state").exists(), "nothing was made");
+    // As the lines say, again and again.
+    for _ in 0..2 {
+        here(&["deploy", ".", "--root", "../host"]).with_code(0);
+    }
+    assert!(host.path("host/srv/shop/README.txt").exists());
 }

@@ -29,7 +29,8 @@ fn a_clean_up_leaves_what_another_group_installed_too() {
     deploy(&host, "a", "1", &["a", "common"], &[]).with_code(0);
     deploy(&host, "b", "1", &["b", "common"], &[])
         .with_code(1)
-        .saying(&["/srv/x/common is there already: the deployment group shop/a installed it", "file_exists"]);
+        .saying(&["/srv/x/common is there already: the deployment group shop/a installed it", "file_exists"])
+        .saying(&["`hostler remove --application shop --group a`"]);
     deploy(&host, "b", "1", &["b", "common"], &overwrite).with_code(0).saying(&[
         "1 path (/srv/x/common is the first) of this bundle belong",
         "shop/a",

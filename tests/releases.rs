@@ -74,6 +74,7 @@ pub fn the_way_back(publisher: &Publisher, delete: &dyn Fn(&str)) {
         lines[2][0] == "2" && lines[2].ends_with(&["the", "sale"]) && lines[3].ends_with(&["the", "first"]),
         "{text}"
     );
+    assert!(text.ends_with(&format!("`release --previous` goes back to 2.0.1 ({})\n", short(&second))), "{text}");
 
     // The label of the release counts, and each step leads one revision further back.
     let back = publisher.release(&["--previous", "--json"]).with_code(0).json();
@@ -81,7 +82,21 @@ pub fn the_way_back(publisher: &Publisher, delete: &dyn Fn(&str)) {
     assert_eq!((&back["revision"], &back["message"]), (&second.as_str().into(), &Value::Null), "{back}");
     let name = format!("release 5 of shop/web: 1.0 ({})", short(&first));
     let left = "the message of release 1, \"the first\", does not come back with its revision";
-    publisher.release(&["--previous"]).with_code(0).saying(&[&name, left]);
+    let goes_back = format!(
+        "from 2.0.1 ({}), the revision of release 4, to 1.0 ({}), the revision of release 1",
+        short(&second),
+        short(&first)
+    );
+    publisher.release(&["--previous"]).with_code(0).saying(&[
+        &name,
+        left,
+        &goes_back,
+        "`hostler release STORE DIGEST`",
+    ]);
+    let text = publisher.run(&["releases", &publisher.store]).with_code(0).out;
+    let again: Vec<bool> = text.lines().skip(1).take(5).map(|line| line.contains("as release ")).collect();
+    assert_eq!(again, [true, true, false, false, false], "{text}");
+    assert!(!text.contains("`release --previous`"), "there is nothing further back: {text}");
     publisher
         .release(&["--previous"])
         .with_code(5)

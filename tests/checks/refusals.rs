@@ -121,7 +121,7 @@ fn a_configuration_with_an_unknown_key() {
     refused(&host, "configuration-unknown-key", 2, host.hostler(&["run", "--once"]));
     // Verbs that only read still work; `status` says what keeps a daemon from running.
     let why = "error: no daemon runs: the configuration is wrong";
-    host.hostler(&["status"]).with_code(1).saying(&["nothing was deployed on this host", why]);
+    host.hostler(&["status"]).with_code(1).saying(&["nothing is deployed on this host", why]);
     refused(&host, "configuration-absent", 2, host.hostler(&["run", "--once", "--config", "absent.yaml"]));
     host.write("root/etc/hostler/config.yaml", "groups: [\n");
     refused(&host, "configuration-syntax", 2, host.hostler(&["run", "--once"]));
@@ -212,8 +212,8 @@ fn every_exit_code() {
     host.release_revision(&host.push("good"));
     let output = host.run_once().with_code(1);
     assert!(output.out.contains("no luck"), "{}", output.out);
-    // 1: the agent does not retry by itself.
-    host.run_once().with_code(1);
+    // 3: the agent does not retry by itself, and this pass has deployed nothing.
+    host.run_once().with_code(3);
     // 3: by hand, and the channel is held.
     host.write("good/hooks/after.sh", SCRIPT);
     host.write("good/site/index.html", "the next\n");

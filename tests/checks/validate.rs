@@ -48,7 +48,7 @@ fn a_file_in_the_place_of_a_configuration_is_one_also_without_keys() {
     let places = ["root/etc/hostler/config.yaml", "root/etc/hostler/more.yaml", "etc/config.yaml"];
     for place in places.into_iter().chain(["etc/config.d/10-more.yml", "config-empty.yaml"]) {
         let output = host.hostler(&["validate", place]).with_code(0);
-        assert_eq!(output.out, format!("configuration {place}: is good (0 errors, 0 warnings)\n"));
+        assert_eq!(output.out, format!("configuration {place}: is valid (0 errors, 0 warnings)\n"));
     }
     // A wrong key is a configuration's there, and an appspec stays one wherever it lies.
     host.write("config.yaml", "pol: 60s\n");
@@ -189,7 +189,7 @@ fn a_release_document() {
     let location = host.hostler_for_group(&["release", "store", &revision, "--json"]).with_code(0).json();
     let path = location["location"].as_str().unwrap().trim_start_matches("file://").to_owned();
     let output = host.hostler(&["validate", &path]).with_code(0);
-    assert!(output.out.ends_with("is good (0 errors, 0 warnings)\n"), "{}", output.out);
+    assert!(output.out.ends_with("is valid (0 errors, 0 warnings)\n"), "{}", output.out);
     let looked = format!("release 2 of shop/web: {}, unsigned\n", &revision["sha256:".len()..][..8]);
     assert!(output.out.starts_with(&looked), "{}", output.out);
     let whole = fs::read_to_string(&path).unwrap();

@@ -157,11 +157,12 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
         (engine, handle)
     }
 
-    /// Resumes the work in the ledger and runs until the engine is drained or its handles are gone.
+    /// Resumes the work in the ledger and runs until the engine is drained or its handles are gone. Returns the store,
+    /// which holds the state's lock.
     ///
     /// # Errors
     /// When the state cannot be persisted. Work that is not in the ledger never begins.
-    pub async fn run(mut self) -> anyhow::Result<()> {
+    pub async fn run(mut self) -> anyhow::Result<K> {
         for effect in machine::resume(&self.state) {
             records::taken_up_again(&effect, &self.state);
             self.start(effect);
@@ -188,7 +189,7 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
             let mut in_flight = going_on.filter_map(|(_, d)| d.in_flight.as_ref());
             let drained = in_flight.all(|effect| effect.work.outlives_the_agent());
             if (self.draining && drained) || (self.leave_when_idle && idle) {
-                return Ok(());
+                return Ok(self.state_store);
             }
         }
     }
@@ -243,7 +244,9 @@ impl<K: StateStore, W: Worker> Engine<K, W> {
         let withdrawal = self.state.traffic.clone();
         let others = Installs::of_others(&self.state, &group.key);
         let meter = self.transfers.begin(&deployment.id);
-        let job = Job { deployment: deployment.clone(), group: group.clone(), others, withdrawal, effect, meter };
+        let watchers = self.progress.clone();
+        let job =
+            Job { deployment: deployment.clone(), group: group.clone(), others, withdrawal, effect, meter, watchers };
         tokio::spawn(async move {
             let (number, work, deployment) = (job.effect.number, job.effect.work.clone(), job.deployment.id.clone());
             let result = caught(worker.perform(job)).await;

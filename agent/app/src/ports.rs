@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use hostler_core::ids::{DeploymentId, GroupKey};
 use hostler_core::machine::state::{Deployment, Group};
-use hostler_core::machine::{Effect, State, WorkResult};
+use hostler_core::machine::{Effect, Progress, State, WorkResult};
 use hostler_core::traffic::Withdrawal;
 use hostler_core::transfer::Meter;
+use tokio::sync::broadcast;
 
 /// Stores the state. Its one writer is the engine.
 pub trait StateStore {
@@ -37,6 +38,8 @@ pub struct Job {
     pub withdrawal: Option<Withdrawal>,
     /// Counts the bytes that the effect transfers.
     pub meter: Arc<Meter>,
+    /// Takes what users who watch see while the effect runs. It is in no state: a crash loses it.
+    pub watchers: broadcast::Sender<Progress>,
 }
 
 /// The Installs that determine which files a group has on this host.

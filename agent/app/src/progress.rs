@@ -166,7 +166,7 @@ impl Printer {
                 Ok(())
             }
             _ => {
-                self.running = self.running.take().filter(|_| matches!(progress, Progress::Warning { .. }));
+                self.running = self.running.take().filter(|_| goes_on(progress));
                 self.held.push((line(progress, self.code.is_some(), self.removes), paints(progress)));
                 if stdout_waits() { Ok(()) } else { print_held(self.live.take(), std::mem::take(&mut self.held)) }
             }
@@ -226,8 +226,16 @@ fn paints(progress: &Progress) -> &'static [Paint<'static>] {
             &[(" succeeded ", GOOD), (" failed ", BAD), (" failed:", BAD), ("no rollback follows", BAD)]
         }
         Progress::Warning { .. } => &[("warning:", CAUTION)],
-        Progress::EventFinished { .. } | Progress::EventStarted { .. } | Progress::Started { .. } => &[],
+        Progress::EventFinished { .. }
+        | Progress::EventStarted { .. }
+        | Progress::HealthCheck { .. }
+        | Progress::Started { .. } => &[],
     }
+}
+
+/// Whether the event that runs goes on after this progress.
+fn goes_on(progress: &Progress) -> bool {
+    matches!(progress, Progress::Warning { .. } | Progress::HealthCheck { .. })
 }
 
 /// What happens in an event, for people: a removal downloads and installs nothing.
@@ -256,6 +264,7 @@ fn line(progress: &Progress, follows: bool, removes: bool) -> String {
             format!("  Install failed: {}\n{deployment} has not ended\n", indent(message))
         }
         Progress::Warning { message, .. } => format!("  warning: {}\n", indent(message)),
+        Progress::HealthCheck { message, .. } => format!("  {}\n", indent(message)),
         Progress::Finished { deployment, outcome, failure, milliseconds, .. } => {
             let word = if *outcome == Outcome::Succeeded { "succeeded" } else { "failed" };
             let mut text = failure.as_ref().map_or_else(String::new, failure_text);

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::{DeploymentId, GroupKey, InstanceId};
 use hostler_core::machine::{Event, State};
-use hostler_host::clock;
+use hostler_host::{clock, socket};
 use tokio::task::JoinHandle;
 
 use crate::access;
@@ -100,7 +100,14 @@ impl Session {
         let sources = Sources::new(setup_watch.clone(), handle.state(), health_watch.watch());
         // Ends with the engine, whose state it follows.
         controller::start(&sources, move || runner.clone());
-        Ok(Self { handle, health_watch, engine: Some(tokio::spawn(engine.run())), control })
+        let socket = setup.layout.socket().to_owned();
+        let engine = async move {
+            // As long as this process holds the lock, the socket is its own: afterwards it may be the next process's.
+            let _lock = engine.run().await?;
+            socket::remove(&socket);
+            Ok(())
+        };
+        Ok(Self { handle, health_watch, engine: Some(tokio::spawn(engine)), control })
     }
 
     /// Ends the engine after its current step. Running hooks outlive it.

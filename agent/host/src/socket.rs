@@ -74,6 +74,17 @@ pub fn listen(path: &Path) -> Result<UnixListener, SocketError> {
     bind().map_err(|source| SocketError::Listen { path: path.to_owned(), source })
 }
 
+/// Removes the socket of a process that ends. The caller holds the state's lock, so no other process listens on it. One
+/// that stays does no harm: the next process replaces it.
+pub fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            log::debug!("{} is not removed: {error}", path.display());
+        }
+        _ => {}
+    }
+}
+
 /// Connects to the daemon; `None` when no process listens.
 pub async fn connect(path: &Path) -> Option<Connection> {
     let address = address(path).ok()?;

@@ -39,6 +39,8 @@ pub fn note(progress: &Progress, state: &State) {
                 operator_event!(Error, OperatorEvent::InstallNotUndone, deployment = deployment; "{whose}: {message}");
             }
         }
+        // The effect writes it: no step of the state leads to it.
+        Progress::HealthCheck { .. } => {}
         Progress::Warning { message, .. } => {
             log::warn!(hostler_event = "deployment-warning", deployment; "{whose}: {message}");
         }

@@ -31,7 +31,7 @@ fn running(
     let store = Arc::new(MemoryStore::default());
     let host = HostDouble::new(&store, answer);
     let (engine, handle) = engine(state, &store, &host);
-    (host, store, handle, tokio::spawn(engine.run()))
+    (host, store, handle, tokio::spawn(async { engine.run().await.map(drop) }))
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use hostler_core::codes::ExitCode;
 use hostler_core::ids::GroupKey;
-use hostler_host::ledger;
+use hostler_core::status::{Condition, status};
+use hostler_host::{clock, ledger};
 
 use crate::cli::Shared;
 use crate::control::client::Client;
@@ -50,14 +51,21 @@ fn which(names: &str) -> Failure {
         .hint("name one with --application and --group")
 }
 
-/// The groups that were deployed on this host: by the daemon, or by the ledger where no daemon answers.
+/// The groups that were deployed on this host: by the daemon, or by the ledger where no daemon answers. Groups of which
+/// nothing is on the host count only where there is no other.
 async fn of_host(setup: &Setup) -> Result<Vec<GroupKey>, Failure> {
-    if let Some(mut client) = Client::connect(setup).await
-        && let Ok(status) = client.status().await
-    {
-        return Ok(status.groups.into_iter().map(|group| group.key).collect());
-    }
-    let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
-    let state = read_state(&snapshot.map(|s| s.state).unwrap_or_default())?;
-    Ok(state.groups.into_values().map(|group| group.key).collect())
+    let groups = match Client::connect(setup).await {
+        Some(mut client) => client.status().await.ok().map(|status| status.groups),
+        None => None,
+    };
+    let groups = match groups {
+        Some(groups) => groups,
+        None => {
+            let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
+            status(&read_state(&snapshot.map(|s| s.state).unwrap_or_default())?, None, clock::now_ms()).groups
+        }
+    };
+    let (empty, there): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group.condition == Condition::Empty);
+    let counted = if there.is_empty() { empty } else { there };
+    Ok(counted.into_iter().map(|group| group.key).collect())
 }

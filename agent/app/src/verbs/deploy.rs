@@ -22,7 +22,11 @@ use crate::stores;
 
 pub fn run(shared: &Shared, arguments: DeployArgs) -> Outcome {
     let setup = Arc::new(Setup::for_asking(shared)?);
-    let source = source(&super::given::place(arguments.what)?)?;
+    let what = super::given::place(arguments.what)?;
+    let source = source(&what)?;
+    if let Source::Path { path } = &source {
+        super::outside::must_be_outside(&setup, path, &what)?;
+    }
     let label = match &source {
         // Without a label, the directory's name is shown as well.
         Source::Path { path } if path.is_dir() => git::commit_label(path).unwrap_or_default(),

@@ -10,7 +10,9 @@ use hostler_core::appspec::starter::StarterFile;
 use hostler_core::codes::ExitCode;
 use hostler_core::limits::Limits;
 use hostler_host::users;
+use nix::unistd::{AccessFlags, access};
 
+use super::outside;
 use crate::cli::{InitArgs, Shared};
 use crate::failure::{Failure, Outcome};
 use crate::output;
@@ -143,14 +145,15 @@ fn say(shared: &Shared, directory: &Path, files: &[StarterFile], has_check: bool
     }
     let made: String = made.iter().map(|path| format!("made {}\n", path.display())).collect();
     let shown = shell_word(&directory.to_string_lossy());
+    let root = root_for_a_trial(directory)?;
     let try_it = if has_check {
-        "try it below ./host; start the application first, for ValidateService waits until its check is healthy"
+        "try it in a directory of its own; start the application first, for ValidateService waits until its check is healthy"
     } else {
-        "try it below ./host"
+        "try it in a directory of its own"
     };
     let next = [
         (format!("hostler validate {shown} --deny-warnings"), "is it right?"),
-        (format!("hostler deploy {shown} --root ./host"), try_it),
+        (format!("hostler deploy {shown} --root {root}"), try_it),
         (format!("hostler deploy {shown}"), "deploy it on this host"),
         (format!("hostler push {shown} STORE"), "store it for other hosts, which follow its releases"),
     ];
@@ -158,6 +161,14 @@ fn say(shared: &Shared, directory: &Path, files: &[StarterFile], has_check: bool
     let next: String = next.iter().map(|(command, what)| format!("  {command:<width$}  {what}\n")).collect();
     output::remark(&format!("{made}\nNext:\n{next}"))?;
     Ok(ExitCode::Ok)
+}
+
+/// The root prefix of the line that tries the bundle, for the shell that called.
+fn root_for_a_trial(directory: &Path) -> Result<String, Failure> {
+    let here = std::env::current_dir().context("the working directory cannot be found")?;
+    let bundle = fs::canonicalize(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let may_write = |parent: &Path| access(parent, AccessFlags::W_OK).is_ok();
+    Ok(outside::trial_root(&here, &bundle, may_write))
 }
 
 /// A path as a shell takes it: one word, and no flag.

@@ -11,6 +11,7 @@ mod init;
 mod keygen;
 mod logs;
 mod man_pages;
+mod outside;
 mod plan;
 mod push;
 mod release;

@@ -16,6 +16,8 @@ use hostler_core::appspec::spec::EventHooks;
 use hostler_core::bundle::Adapted;
 use hostler_core::codes::ExitCode;
 use hostler_core::event_order::LifecycleEvent;
+use hostler_core::health::Check;
+use hostler_core::ids::GroupKey;
 use hostler_core::machine::state::{Group, Policy};
 use hostler_core::plan::{Fact, Problem, Summary, judge_scripts};
 use hostler_core::store::{Location, without_secrets};
@@ -43,6 +45,10 @@ use crate::work::old_hooks::old_hooks;
 use crate::work::ports::ScriptDefaults;
 use crate::work::scripts;
 
+use checks::PlannedCheck;
+
+mod checks;
+
 /// Why another user gets no plan, also where a daemon answers its other questions.
 const WHY_ROOT: &str = "a plan reads the agent's state and the journals of what is installed, and looks at each path with \
                         the rights of the agent; root alone has them, so members of the group hostler use sudo, too";
@@ -65,6 +71,8 @@ struct Document {
     suspicious: Vec<Problem>,
     files: Option<Summary>,
     hooks: Vec<PlannedHook>,
+    /// The health checks that ValidateService waits for.
+    health: Vec<PlannedCheck>,
     /// The appspec as a user reaches it, its name, and its text.
     #[serde(skip)]
     file: String,
@@ -87,6 +95,7 @@ struct PlannedHook {
 pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
     let mut setup = Setup::new(shared)?;
     let (ground, policy) = group(&setup, shared, arguments)?;
+    let of_host = setup.settings.health(&group_key(&setup, shared)?).to_vec();
     let scratch = tempfile::tempdir().context("cannot make a temporary directory for the bundle")?;
     if let Some(layout) = empty_host(&setup.layout, scratch.path())? {
         setup.layout = layout;
@@ -94,7 +103,7 @@ pub fn run(shared: &Shared, arguments: &PlanArgs) -> Outcome {
     let what = super::given::place(arguments.what.clone())?;
     let arguments = &PlanArgs { what, ..arguments.clone() };
     let directory = unpacked(&setup, &arguments.what, scratch.path())?;
-    let document = examine(&setup, arguments, &ground, &policy, &directory)?;
+    let document = examine(&setup, arguments, &ground, (&policy, &of_host), &directory)?;
     let printed = if setup.json { output::json(&document) } else { output::text(&text(&document)) };
     output::unless_closed(printed)?;
     Ok(if document.deployable { ExitCode::Ok } else { ExitCode::Failed })
@@ -116,7 +125,7 @@ fn examine(
     setup: &Setup,
     arguments: &PlanArgs,
     (group, others): &Ground,
-    policy: &Policy,
+    (policy, checks_of_host): (&Policy, &[Check]),
     directory: &Path,
 ) -> Result<Document, Failure> {
     let group = group.as_ref();
@@ -135,6 +144,7 @@ fn examine(
         suspicious: Vec::new(),
         files: None,
         hooks: Vec::new(),
+        health: Vec::new(),
         file: if arguments.what.is_dir() {
             arguments.what.join(&found.name).display().to_string()
         } else {
@@ -163,6 +173,7 @@ fn examine(
         output::notice(&format!("warning: {problem}"));
     }
     document.hooks = hooks(&old_hooks, &spec.hooks);
+    document.health = checks::planned(&spec.extension.health, checks_of_host);
     let spec = &without_made_later(spec, &found.diagnostics);
     match plan_install(setup, wings::ALL, spec, listing, (group, others), policy) {
         Ok(planned) => {
@@ -232,15 +243,19 @@ fn fetched(setup: &Setup, object: &AnyObject, scratch: &Path) -> Result<File, Fa
 /// The group, and the Installs of the host's other groups.
 type Ground = (Option<Group>, Vec<Installs>);
 
+/// The named or configured group, or the one of deployments by hand.
+fn group_key(setup: &Setup, shared: &Shared) -> Result<GroupKey, Failure> {
+    match setup.group(shared) {
+        Err(_) if shared.application.is_none() && shared.group.is_none() => {
+            Ok(GroupKey::new("local".parse()?, "local".parse()?))
+        }
+        found => found,
+    }
+}
+
 /// The group on this host, and its policy. A group that is not named counts as never deployed.
 fn group(setup: &Setup, shared: &Shared, arguments: &PlanArgs) -> Result<(Ground, Policy), Failure> {
-    let key = match setup.group(shared) {
-        Ok(key) => key,
-        Err(_) if shared.application.is_none() && shared.group.is_none() => {
-            hostler_core::ids::GroupKey::new("local".parse()?, "local".parse()?)
-        }
-        Err(failure) => return Err(failure),
-    };
+    let key = group_key(setup, shared)?;
     let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(|error| match is_closed(&error) {
         true => ledger_failure(error).hint(WHY_ROOT),
         false => ledger_failure(error),
@@ -308,6 +323,9 @@ fn text(document: &Document) -> String {
         let whose = if hook.of_installed { " of the installed revision" } else { "" };
         let _ =
             writeln!(text, "{}: {}{whose} as {user}, at most {} s", hook.event, hook.location, hook.timeout_seconds);
+    }
+    for check in &document.health {
+        let _ = writeln!(text, "{check}");
     }
     text
 }

@@ -23,7 +23,7 @@ use crate::output;
 use crate::setup::{Setup, existing};
 use crate::stores::{self, AnyStore};
 use crate::terminal::shown;
-use crate::verbs::bundle_check;
+use crate::verbs::{bundle_check, outside};
 
 impl From<PackType> for BundleType {
     fn from(pack: PackType) -> Self {
@@ -45,6 +45,7 @@ pub fn run(shared: &Shared, arguments: &PushArgs) -> Outcome {
             Failure::say(ExitCode::Failed, message).hint("name the directory to pack, with the appspec at its top")
         );
     }
+    outside::must_be_outside(&setup, &directory, &arguments.directory)?;
     bundle_check::directory(&setup, &directory, &arguments.directory.display().to_string())?;
     let sent = Arc::new(Meter::default());
     let store = setup.stores.open(&arguments.store)?.counted_by(&sent);

@@ -80,6 +80,13 @@ impl Shown {
         (self.more == 0 && self.unread == 0 && oldest.sequence > 1 && oldest.previous.is_some()).then_some(oldest)
     }
 
+    /// The sequence of the oldest release of the same revision, if there is one before.
+    fn first_of(&self, number: usize) -> Option<u64> {
+        let content = |document: &Document| document.release.revision.content.sha256;
+        let (this, older) = self.releases.get(number..)?.split_first()?;
+        older.iter().rev().find(|other| content(other) == content(this)).map(|first| first.release.sequence)
+    }
+
     fn text(&self) -> String {
         let mut text = format!("{}\n", self.group);
         let width = self.releases.iter().map(|d| d.release.revision.name().chars().count()).max().unwrap_or_default();
@@ -88,8 +95,13 @@ impl Shown {
             let at = clock::local_time(u64::try_from(release.created.as_millisecond()).unwrap_or_default());
             let (sequence, name) = (release.sequence, release.revision.name());
             let message = release.message.as_ref().map_or("", |message| message.as_str());
-            let line = format!("  {word:<8} {sequence:>4}  {at}  {name:<width$}  {message}");
+            let again = self.first_of(number).map_or_else(String::new, |first| format!("as release {first}  "));
+            let line = format!("  {word:<8} {sequence:>4}  {at}  {name:<width$}  {again}{message}");
             let _ = writeln!(text, "{}", line.trim_end());
+        }
+        let current = self.releases.first().map(|current| &current.release);
+        if let Some(before) = current.and_then(|current| current.before(&current.revision)) {
+            let _ = writeln!(text, "  `release --previous` goes back to {}", before.name());
         }
         if self.more > 0 {
             let _ = writeln!(text, "  and {} older; -n COUNT shows more", self.more);

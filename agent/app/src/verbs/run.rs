@@ -162,8 +162,9 @@ fn say_why_not(setup: &Setup, group: &str, sequence: u64, follow: &Follow) -> Ou
                  release again"
             ),
         ),
+        // This run has deployed nothing, so nothing failed in it.
         Follow::Failed => (
-            ExitCode::Failed,
+            ExitCode::Refused,
             format!(
                 "release {sequence} of {group} was tried and failed; it is not tried again by itself: publish a higher \
                  one, or `hostler resume` to try it again"

@@ -31,6 +31,9 @@ pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
     if arguments.health {
         return super::block_on(health(&setup));
     }
+    if !setup.layout.root().exists() {
+        output::notice(&format!("note: there is no directory {}", setup.layout.root().display()));
+    }
     super::block_on(async {
         let asked = match Client::connect(&setup).await {
             Some(mut client) => Some(client.status().await),
@@ -48,6 +51,7 @@ pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
         };
         let of_host: Vec<String> = document.groups.iter().map(|group| group.key.to_string()).collect();
         document.groups.retain(named);
+        let is_named = shared.application.is_some() || shared.group.is_some();
         if setup.json {
             output::json(&document)?;
         } else {
@@ -62,10 +66,23 @@ pub fn run(shared: &Shared, arguments: &StatusArgs) -> Outcome {
                 let message = format!("no deployment group of this host has that name; it has {}", of_host.join(", "));
                 return Err(Failure::say(ExitCode::NotFound, message));
             }
+            if !is_named {
+                leave_out_removed(&mut document);
+            }
             output::painted(&text(&document), CONDITIONS)?;
         }
         if document.daemon.is_some() { Ok(ExitCode::Ok) } else { without_daemon(shared) }
     })
+}
+
+/// A group that was removed and follows no channel is gone. By its name, and as JSON, it is shown all the same.
+fn leave_out_removed(document: &mut Status) {
+    let channels = document.daemon.iter().flat_map(|daemon| &daemon.channels);
+    let followed: Vec<String> = channels.map(|channel| channel.key.id()).collect();
+    document.groups.retain(|group| {
+        let follows = group.highest_sequence.is_some() || followed.contains(&group.key.id());
+        follows || group.condition != Condition::Empty
+    });
 }
 
 /// Says what keeps the daemon from running. A host whose daemon was stopped, or that has none, is in order.
@@ -150,7 +167,7 @@ fn text(document: &Status) -> String {
         let _ = writeln!(text, "out of service since {}: {withdrawal}", clock::local_time(withdrawal.since_ms));
     }
     if document.groups.is_empty() {
-        text.push_str("nothing was deployed on this host\n");
+        text.push_str("nothing is deployed on this host\n");
     }
     let channels = document.daemon.iter().flat_map(|daemon| &daemon.channels);
     for channel in channels {
@@ -315,15 +332,13 @@ fn released_text(text: &mut String, group: &GroupStatus) {
 /// The most earlier revisions of a group that are shown; `--json` has all of them.
 const SHOWN_EARLIER: usize = 5;
 
-/// What `hostler rollback --to` can return to: first what the host went back past.
+/// What `hostler rollback --to` can return to, by when it was last installed.
 fn earlier_text(text: &mut String, group: &GroupStatus) {
-    let shown = || group.earlier.iter().take(SHOWN_EARLIER);
-    for (head, newer) in [("newer:", true), ("earlier:", false)] {
-        for (number, earlier) in shown().filter(|earlier| earlier.newer == newer).enumerate() {
-            let head = if number == 0 { head } else { "" };
-            let at = earlier.at_ms.map_or_else(String::new, |at| format!(", deployed {}", clock::local_time(at)));
-            let _ = writeln!(text, "  {head:<10} {}, {}{at}", earlier.name, earlier.deployment);
-        }
+    for (number, earlier) in group.earlier.iter().take(SHOWN_EARLIER).enumerate() {
+        let head = if number == 0 { "earlier:" } else { "" };
+        let at = earlier.at_ms.map_or_else(String::new, |at| format!(", last installed {}", clock::local_time(at)));
+        let left = if earlier.left { "; the host went back past it" } else { "" };
+        let _ = writeln!(text, "  {head:<10} {}, {}{at}{left}", earlier.name, earlier.deployment);
     }
 }
 

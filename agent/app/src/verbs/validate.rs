@@ -132,7 +132,7 @@ fn text(report: &Report, path: &Path) -> String {
     let verdict = match report.kind {
         "bundle" | "appspec" if report.valid => "may be deployed",
         "bundle" | "appspec" => "must not be deployed",
-        _ if report.valid => "is good",
+        _ if report.valid => "is valid",
         _ => "must not be used",
     };
     let (errors, warnings) = (counted(report.errors, "error"), counted(report.warnings, "warning"));

@@ -33,7 +33,8 @@ mod reading;
 
 use no_appspec::no_appspec;
 pub use reading::{
-    AppspecReader, ReadAppspec, appspec_reader, read_accepted_appspec, read_appspec, read_kept_appspec, usable_before,
+    AppspecReader, ReadAppspec, read_accepted_appspec, read_appspec, read_deployed_appspec, read_kept_appspec,
+    usable_before,
 };
 
 /// The bytes of a script that are examined; usually the whole script.

@@ -15,7 +15,7 @@ use crate::failure::fail;
 use crate::ports::Job;
 use crate::setup::Setup;
 use crate::threads::in_turn;
-use crate::work::bundle::{adapted_lines, appspec_reader, problems_text};
+use crate::work::bundle::{adapted_lines, problems_text, read_deployed_appspec};
 use crate::work::fetch::FetchedBundle;
 use crate::work::ports::Ports;
 use crate::work::scripts;
@@ -69,8 +69,7 @@ fn look_inside(
     checked: &Path,
     listing: &BundleListing,
 ) -> Result<(), WorkFailure> {
-    let name = job.deployment.request.policy.appspec();
-    let read = appspec_reader(&job.deployment.request)(checked, listing, name, &setup.limits)?;
+    let read = read_deployed_appspec(&job.deployment.request, checked, listing, &setup.limits)?;
     let (errors, _) = scripts::check(setup, ports, job, checked, &read.spec, listing)?;
     if errors.is_empty() { Ok(()) } else { Err(fail(problems_text(&errors))) }
 }

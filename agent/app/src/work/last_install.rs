@@ -136,7 +136,7 @@ pub fn note_others(
         match find(setup, ports, other) {
             Ok(found) => {
                 let (entries, journal) = found.map(|found| (found.entries, found.journal)).unwrap_or_default();
-                facts.note_group(wanted, &other.key.to_string(), entries);
+                facts.note_group(wanted, &other.key, entries);
                 // Places that cannot be read count as unknown, which the plan reports for each way.
                 let journal = journal.filter(|_| !facts.unsafe_steps.is_empty());
                 let places = journal.and_then(|journal| install::installed_places(&journal).ok());

@@ -31,8 +31,8 @@ use crate::setup::Setup;
 use crate::signatures;
 use crate::threads::{blocking, in_turn};
 use crate::work::bundle::{
-    ReadAppspec, adapted_lines, appspec_reader, may_change, plan_error_text, plan_failure, plan_install, problems_text,
-    refuses_link, untold, without_made_later,
+    ReadAppspec, adapted_lines, may_change, plan_error_text, plan_failure, plan_install, problems_text,
+    read_deployed_appspec, refuses_link, untold, without_made_later,
 };
 use crate::work::download::is_remote;
 use crate::work::fetch::FetchedBundle;
@@ -194,9 +194,8 @@ fn check(
     unpacked: Unpacked,
 ) -> Result<Prepared, WorkFailure> {
     let Unpacked { listing, adapted } = unpacked;
-    let policy = &job.deployment.request.policy;
     let archive = setup.layout.deployment(&job.group.key, job.deployment.archive()).archive();
-    let read = appspec_reader(&job.deployment.request)(&archive, &listing, policy.appspec(), &setup.limits)?;
+    let read = read_deployed_appspec(&job.deployment.request, &archive, &listing, &setup.limits)?;
     let mut warnings = adapted_lines(&adapted);
     warnings.extend(read.diagnostics.iter().map(diagnose::one_line));
     let (script_errors, script_warnings) = scripts::check(setup, ports, job, &archive, &read.spec, &listing)?;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use hostler_core::health::{self, Gate};
+use hostler_core::health::{self, Gate, SaidAnswers};
+use hostler_core::machine::Progress;
 use hostler_core::machine::checks::ProbePhase;
 use hostler_core::machine::event::WorkFailure;
 
@@ -24,7 +25,7 @@ pub async fn probe(worker: &HostWorker, setup: &Setup, job: &Job, phase: ProbePh
         ProbePhase::Bake { .. } => Start::Healthy,
     };
     let mut checkup = Checkup::begin(setup, key, &deployment.health, deployment.archive(), start);
-    let began = checkup.now_ms();
+    let (began, mut said) = (checkup.now_ms(), SaidAnswers::default());
     loop {
         let now = checkup.now_ms();
         let gate = match phase {
@@ -32,10 +33,19 @@ pub async fn probe(worker: &HostWorker, setup: &Setup, job: &Job, phase: ProbePh
             ProbePhase::Bake { seconds } => health::bake(checkup.trackers(), began + seconds * 1000, now),
         };
         worker.health_watch.put(key, checkup.report());
+        said.news(checkup.trackers()).into_iter().for_each(|message| tell(job, message));
         match gate {
             Gate::Passed => return Ok(()),
             Gate::Failed(why) => return Err(fail(why)),
             Gate::Waiting => checkup.next(TICK).await,
         }
     }
+}
+
+/// Tells the users who watch, and the log.
+fn tell(job: &Job, message: String) {
+    let (id, key) = (&job.deployment.id, &job.group.key);
+    log::info!(deployment = id.as_str(); "{id} of {key}: {message}");
+    // There may be no watcher.
+    let _ = job.watchers.send(Progress::HealthCheck { deployment: id.clone(), message });
 }

@@ -118,6 +118,7 @@ fn go_on(setup: &Setup, ports: &dyn Ports, state: &State, group: &Group, deploym
         others,
         withdrawal: None,
         meter: std::sync::Arc::default(),
+        watchers: tokio::sync::broadcast::channel(1).0,
     };
     match effect_install::install(setup, ports, &job) {
         WorkResult::Installed(Ok(_)) => "was completed; the good revision's files are in place".to_owned(),

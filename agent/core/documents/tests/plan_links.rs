@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hostler_documents::appspec::spec::{AppSpec, FileExistsBehavior, FileMapping, Position};
 use hostler_documents::bundle::{BundleEntry, BundleListing, BundlePath, EntryKind};
+use hostler_documents::ids::GroupKey;
 use hostler_documents::path_rule::UnsafeStep;
 use hostler_documents::plan::actions::{Action, InstalledEntry, InstalledKind, Plan};
 use hostler_documents::plan::{
@@ -254,7 +255,7 @@ fn what_another_group_installed_too_is_never_removed() {
     let wanted_of = |last: &[InstalledEntry]| wanted(&spec, &listing, Some(last.to_vec())).unwrap();
     let wanted_now = wanted_of(&before);
     let mut facts = host(&[("/srv/app/common", file()), ("/srv/app/mine", file())]);
-    facts.note_group(&wanted_now, "shop/b", theirs(&["/srv/app/common", "/elsewhere"]));
+    facts.note_group(&wanted_now, &shop_b(), theirs(&["/srv/app/common", "/elsewhere"]));
     assert_eq!(facts.others.len(), 1, "only what the plan is about is kept: {:?}", facts.others);
     let plan = plan_of(&wanted_now, &facts);
     assert_eq!(steps(&plan), ["put new", "remove File mine"]);
@@ -271,6 +272,10 @@ fn what_another_group_installed_too_is_never_removed() {
     assert_eq!(said, [("file_in_the_way", true)]);
 }
 
+fn shop_b() -> GroupKey {
+    GroupKey::new("shop".parse().unwrap(), "b".parse().unwrap())
+}
+
 #[test]
 fn another_groups_file_is_known_through_a_link_too() {
     // /srv/app is a link to /data/app, where the other group has its destination.
@@ -281,9 +286,10 @@ fn another_groups_file_is_known_through_a_link_too() {
     let mut facts = host(&[("/srv/app", link(leads)), ("/srv/app/common", file()), ("/srv/app/old", file())]);
     let theirs = ["/data/app/common", "/data/app/old", "/data/app/other"];
     let theirs = theirs.map(|path| InstalledEntry { path: path.into(), kind: File }).to_vec();
-    facts.note_group(&wanted_now, "shop/b", theirs);
+    facts.note_group(&wanted_now, &shop_b(), theirs);
     let problems = plan_result(&wanted_now, &facts).unwrap_err();
     assert!(problems.len() == 1 && problems[0].message.contains("shop/b installed it"), "{problems:?}");
+    assert!(problems[0].hint.contains("`hostler remove --application shop --group b`"), "{problems:?}");
     let plan = plan(&wanted_now, &facts, FileExistsBehavior::Overwrite, true).unwrap();
     assert_eq!(steps_of_all(&plan), ["/srv/app/common"]);
     let said: Vec<_> = warnings(&wanted_now, &facts).iter().map(|p| p.code.as_str()).collect();

@@ -1,11 +1,13 @@
 //! Whether the installed application is healthy. Input: answers of probes. Output: a verdict, a colour and causes in
 //! words.
 
+mod answers;
 pub mod replacement;
 mod tracker;
 
 use serde::{Deserialize, Serialize};
 
+pub use answers::SaidAnswers;
 pub use hostler_documents::health_check::{Check, HttpProbe, Probe, ProcessProbe};
 pub use tracker::{Tracker, Verdict};
 
@@ -97,11 +99,24 @@ pub fn validate(trackers: &[Tracker], now_ms: u64) -> Gate {
         return Gate::Failed(unhealthy);
     }
     if let Some(tracker) = trackers.iter().find(late) {
-        let cause = tracker.cause().unwrap_or_else(|| format!("{} has not answered enough", tracker.check().name));
-        return Gate::Failed(format!("not healthy within {} s: {cause}", tracker.check().deadline_seconds));
+        return Gate::Failed(format!(
+            "not healthy within {} s: {}",
+            tracker.check().deadline_seconds,
+            late_words(tracker)
+        ));
     }
     let healthy = trackers.iter().all(|t| t.verdict() == Verdict::Healthy);
     if healthy { Gate::Passed } else { Gate::Waiting }
+}
+
+/// Why a check is not healthy at its deadline: its last answer, where that was a failure.
+fn late_words(tracker: &Tracker) -> String {
+    let target = tracker.check().probe.target();
+    match (tracker.last_failure().flatten(), tracker.cause()) {
+        (Some(failure), _) => format!("last answer of {target}: {failure}"),
+        (None, Some(cause)) => format!("{cause}, and not enough answers in a row succeeded since"),
+        (None, None) => format!("{} has not answered enough", tracker.check().name),
+    }
 }
 
 /// The bake time: no check may become unhealthy until it is over.

@@ -63,8 +63,37 @@ fn at_the_deadline_the_gate_says_what_was_missing() {
     let mut trackers = [Tracker::new(check(2, 30, 60, 60), 0)];
     assert!(matches!(validate(&trackers, 60_000), Gate::Failed(why) if why.contains("web has not answered enough")));
     trackers[0].observe(fail(), 59_000);
-    let failed = "not healthy within 60 s: 1 of 1 checks of http://127.0.0.1:8080/health failed: 503";
+    let failed = "not healthy within 60 s: last answer of http://127.0.0.1:8080/health: 503";
     assert_eq!(validate(&trackers, 60_000), Gate::Failed(failed.to_owned()));
+    trackers[0].observe(Ok(()), 59_500);
+    let failed = "not healthy within 60 s: 1 of 2 checks of http://127.0.0.1:8080/health failed: 503, and not enough \
+                  answers in a row succeeded since";
+    assert_eq!(validate(&trackers, 60_000), Gate::Failed(failed.to_owned()));
+}
+
+#[test]
+fn the_first_failure_and_each_change_of_the_answer_is_said_and_no_answer_twice() {
+    let (mut trackers, mut said) = ([Tracker::new(check(2, 30, 60, 60), 0)], SaidAnswers::default());
+    let mut told = Vec::new();
+    let refused = || Err("connection refused".to_owned());
+    for (second, answer) in [refused(), refused(), fail(), fail(), Ok(()), Ok(()), fail()].into_iter().enumerate() {
+        assert!(said.news(&trackers).is_empty(), "nothing is new before the next answer");
+        trackers[0].observe(answer, second as u64 * 1000);
+        told.extend(said.news(&trackers));
+    }
+    let of = |answer: &str| format!("health check of http://127.0.0.1:8080/health: {answer}");
+    assert_eq!(told, [of("connection refused"), of("503"), of("succeeded"), of("503")]);
+    // A check that is healthy at once is not said at all, and one that changes all the time not without an end.
+    let (mut trackers, mut said) = ([Tracker::new(check(2, 30, 60, 60), 0)], SaidAnswers::default());
+    trackers[0].observe(Ok(()), 0);
+    assert!(said.news(&trackers).is_empty());
+    let mut told = Vec::new();
+    for number in 0..100 {
+        trackers[0].observe(Err(format!("answer {number}")), 0);
+        told.extend(said.news(&trackers));
+    }
+    assert_eq!(told.len(), 20);
+    assert!(told[19].ends_with("answer 19; further answers are not shown"), "{told:?}");
 }
 
 #[test]

@@ -104,6 +104,11 @@ impl Tracker {
         Some(format!("{failed} of {} checks of {} failed: {last}", self.recent.len(), self.check.probe.target()))
     }
 
+    /// The failure that the last answer was; `None` without an answer, `Some(None)` if it succeeded.
+    pub fn last_failure(&self) -> Option<Option<&str>> {
+        self.recent.back().map(Option::as_deref)
+    }
+
     /// The report of this check.
     pub fn report(&self) -> CheckReport {
         let name = self.check.name.clone();

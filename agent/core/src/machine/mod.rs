@@ -37,7 +37,7 @@ pub use admission::{admit, instance_state};
 pub use event::{Effect, Event, Progress, Refusal, Work, WorkResult};
 pub use progress::{Moment, NoRollback};
 pub use resume::{resume, take_up};
-pub use rollback::{again_at_ms, earlier, is_newer_than_installed};
+pub use rollback::{again_at_ms, earlier, is_left, last_installed_ms};
 pub use state::State;
 pub use step::{Context, Stepped, step};
 

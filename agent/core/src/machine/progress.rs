@@ -119,6 +119,13 @@ pub enum Progress {
         /// The warning's text.
         message: String,
     },
+    /// A health check that the deployment waits for answered something new.
+    HealthCheck {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The check and its answer.
+        message: String,
+    },
     /// The deployment ended.
     Finished {
         /// The deployment.
@@ -149,6 +156,7 @@ impl Progress {
             | Self::EventFinished { deployment, .. }
             | Self::NotUndone { deployment, .. }
             | Self::Warning { deployment, .. }
+            | Self::HealthCheck { deployment, .. }
             | Self::Finished { deployment, .. } => deployment,
         }
     }

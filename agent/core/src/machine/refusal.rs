@@ -70,7 +70,7 @@ pub enum Refusal {
     },
     /// The deployment to return to failed itself.
     #[error(
-        "deployment {deployment} of {key} failed; --force returns to its revision all the same; {}",
+        "deployment {deployment} of {key} failed, so a rollback returns to its revision only with --force; {}",
         those_of(kept)
     )]
     FailedBefore {
@@ -168,8 +168,8 @@ fn names(kept: &[KeptRevision]) -> String {
 
 fn those_of(kept: &[KeptRevision]) -> String {
     match kept {
-        [] => "it has no earlier good revision".to_owned(),
-        kept => format!("it can return to {}", names(kept)),
+        [] => "the group has no earlier good revision".to_owned(),
+        kept => format!("the group can return to {}", names(kept)),
     }
 }
 

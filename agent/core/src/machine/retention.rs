@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::DeploymentId;
-use crate::machine::state::{Deployment, Group};
+use crate::machine::state::{Content, Deployment, Group, add_new, content_of, installed_content};
 
 /// The deployments whose directories stay; all others of the group are deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +51,10 @@ pub fn beyond(found: Vec<Found>, always: &[DeploymentId], most: usize) -> Vec<De
     others.into_iter().take(too_many).map(|found| found.id).collect()
 }
 
-/// Always the deployment itself, the installed one, the one before it, and the last good one. Then the newest good ones
-/// and the newest others, up to the policy's `max_revisions`.
+/// Always the deployment itself, the installed one, the one before it, and the last good one. Then the newest good
+/// revisions, until there are `max_revisions` of the policy with those; deployments of the same content are one revision,
+/// so that releasing one bundle again and again displaces no revision to return to. Then the newest others, until there
+/// are that many directories.
 pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
     let mut always: Vec<DeploymentId> = Vec::new();
     let own = [&deployment.id, deployment.archive()];
@@ -64,19 +66,30 @@ pub fn kept(group: &Group, deployment: &Deployment) -> Kept {
     let policy = &deployment.request.policy;
     let most = usize::try_from(policy.max_revisions.max(2)).unwrap_or(usize::MAX);
     let newest_first = || group.finished.iter().rev();
+    let installed = || group.installed.iter().chain(&group.installed_before).chain(&group.last_good);
+    let known = || {
+        let deployments = newest_first().chain([deployment]).map(|d| (&d.id, content_of(d)));
+        deployments.chain(installed().map(|i| (&i.deployment, installed_content(i))))
+    };
     // A rollback's directory holds no bundle: it must not take the place of a revision to return to.
-    let known = newest_first().chain([deployment]).map(|d| (&d.id, d.archive()));
-    let installed = group.installed.iter().chain(&group.installed_before).chain(&group.last_good);
-    let rollbacks: Vec<&DeploymentId> = known
-        .chain(installed.map(|i| (&i.deployment, &i.archive)))
-        .filter(|(id, archive)| id != archive)
-        .map(|(id, _)| id)
-        .collect();
-    let with_bundles = always.iter().filter(|id| !rollbacks.contains(id)).count();
-    let good = newest_first().filter(|d| d.brought_good_revision());
+    let is_rollback = |id: &DeploymentId| known().any(|(other, content)| other == id && content.0 != id);
+    let with_bundles: Vec<&DeploymentId> = always.iter().filter(|id| !is_rollback(id)).collect();
+    let mut revisions: Vec<Content<'_>> = Vec::new();
+    for id in &with_bundles {
+        let content = known().map(|(_, content)| content).find(|content| content.0 == *id);
+        add_new(&mut revisions, content.unwrap_or((id, None)));
+    }
     let mut while_room: Vec<DeploymentId> = Vec::new();
-    for other in good.chain(newest_first()) {
-        if with_bundles + while_room.len() < most && !always.contains(&other.id) && !while_room.contains(&other.id) {
+    for good in newest_first().filter(|d| d.brought_good_revision() && !always.contains(&d.id)) {
+        if revisions.len() < most && add_new(&mut revisions, content_of(good)) {
+            while_room.push(good.id.clone());
+        }
+    }
+    for other in newest_first() {
+        if with_bundles.len() + while_room.len() < most
+            && !always.contains(&other.id)
+            && !while_room.contains(&other.id)
+        {
             while_room.push(other.id.clone());
         }
     }

@@ -10,11 +10,11 @@ use crate::machine::progress::NoRollback;
 use crate::machine::refusal::KeptRevision;
 use crate::machine::retention::{Kept, kept};
 use crate::machine::state::{
-    Deployment, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source, StepStatus,
+    Content, Deployment, Group, Installed, Outcome, Policy, Purpose, Request, RollbackExtent, RollsBack, Source,
+    StepStatus, add_new, content_of, installed_content, is_same,
 };
 
-pub use target::is_newer_than_installed;
-use target::{Revision, is_same, revision};
+pub use target::{is_left, last_installed_ms};
 
 /// The automatic rollback after a failed deployment.
 ///
@@ -126,9 +126,10 @@ fn may_be_kept(group: &Group, deployment: &Deployment) -> bool {
     group.key.codedeploy_group_id.is_some() || kept.always.contains(archive) || kept.while_room.contains(archive)
 }
 
-/// The deployments to whose revisions the group can return, newest first, one for each revision: those that succeeded,
-/// whose revision is not the installed one, and whose directories retention keeps for sure: where bytes or another
-/// agent's rule decide, those that are in use.
+/// The deployments to whose revisions the group can return, one for each revision: those that succeeded, whose revision
+/// is not the installed one, and whose directories retention keeps for sure: where bytes or another agent's rule decide,
+/// those that are in use. The order is that of [`last_installed_ms`], the newest first. For all that the host did not go
+/// back past ([`is_left`]), this is also the order of rollbacks.
 pub fn earlier(group: &Group) -> impl Iterator<Item = &Deployment> {
     let kept = group.finished.last().map(|last| kept(group, last));
     let is_plain = group.key.codedeploy_group_id.is_none();
@@ -136,18 +137,15 @@ pub fn earlier(group: &Group) -> impl Iterator<Item = &Deployment> {
         let stays = |kept: &Kept| is_plain && kept.most_bytes.is_none() && kept.while_room.contains(id);
         kept.as_ref().is_some_and(|kept| kept.always.contains(id) || stays(kept))
     };
-    let installed = group.installed.as_ref().map(|installed| (&installed.archive, installed.revision.digest));
-    let mut listed: Vec<Revision<'_>> = installed.into_iter().collect();
-    let good = |d: &&Deployment| d.brought_good_revision() && d.installed && d.request.purpose != Purpose::Remove;
-    let all = group.finished.iter().rev().filter(good);
-    all.filter(move |d| {
-        let revision = revision(d);
-        let is_listed = listed.iter().any(|other| is_same(&revision, other));
-        let shown = !is_listed && is_kept(&d.id);
-        if shown {
-            listed.push(revision);
-        }
-        shown
+    let mut listed: Vec<Content<'_>> = group.installed.as_ref().map(installed_content).into_iter().collect();
+    let brought = move |content: &Content<'_>| {
+        let good = |d: &&Deployment| d.brought_good_revision() && d.installed && d.request.purpose != Purpose::Remove;
+        group.finished.iter().rev().filter(good).find(|d| is_same(&content_of(d), content) && is_kept(&d.id))
+    };
+    target::newest_installed(group).filter_map(move |d| {
+        let content = content_of(d);
+        let found = brought(&content)?;
+        add_new(&mut listed, content).then_some(found)
     })
 }
 

@@ -15,12 +15,14 @@ use crate::machine_events::MachineEvents;
 use crate::release::{AcceptedKeys, Highest, Trust};
 use crate::traffic::Withdrawal;
 
+mod content;
 mod deployment;
 mod not_undone;
 mod purpose;
 mod request;
 
 pub use crate::machine::failure::Failure;
+pub(crate) use content::{Content, add_new, content_of, installed_content, is_same};
 pub use deployment::{BootTime, Deployment, Outcome, Script, Step, StepStatus};
 pub use not_undone::NotUndone;
 pub use purpose::{Creator, Purpose, RollbackExtent, RollsBack, Stop};
@@ -192,7 +194,8 @@ impl Group {
     }
 
     /// Adds a deployment that ended, and forgets the oldest ones. The newest good revisions are forgotten last, so that
-    /// failures do not use them up. Older deployments lose their output and warnings.
+    /// neither failures nor the same revision again and again use them up. Older deployments lose their output and
+    /// warnings.
     pub(crate) fn remember(&mut self, deployment: Deployment) {
         self.totals.count(&deployment);
         let revisions = usize::try_from(deployment.request.policy.max_revisions).unwrap_or(usize::MAX);
@@ -206,11 +209,28 @@ impl Group {
         self.finished.iter_mut().rev().skip(WITH_TEXTS).for_each(room::forget_texts);
     }
 
-    /// The place of the oldest deployment that is not one of the newest `most_good` good ones. The newest stays.
+    /// The place of the oldest deployment that brought none of the newest `most_good` good revisions. Of one revision
+    /// the newest good deployment is needed, and, while there is room, the first: it gives the revision its place among
+    /// the others. The newest deployment stays.
     fn least_needed(&self, most_good: usize) -> usize {
-        let has_spare = self.finished.iter().filter(|d| d.brought_good_revision()).count() > most_good;
         let older = self.finished.split_last().map_or(&[][..], |(_, older)| older);
-        older.iter().position(|d| has_spare || !d.brought_good_revision()).unwrap_or(0)
+        let good = || self.finished.iter().filter(|d| d.brought_good_revision());
+        let mut revisions: Vec<Content<'_>> = Vec::new();
+        // A revision's content names the deployment that was found first.
+        for deployment in good().rev() {
+            if revisions.len() < most_good {
+                add_new(&mut revisions, content_of(deployment));
+            }
+        }
+        let is_newest = |d: &Deployment| revisions.iter().any(|(newest, _)| *newest == &d.id);
+        let mut first: Vec<Content<'_>> = Vec::new();
+        for deployment in good() {
+            add_new(&mut first, content_of(deployment));
+        }
+        let is_kept = |content| revisions.iter().any(|kept| is_same(kept, content));
+        let is_first = |d: &Deployment| first.iter().any(|content| content.0 == &d.id && is_kept(content));
+        let spare = older.iter().position(|d| !is_newest(d) && !is_first(d));
+        spare.or_else(|| older.iter().position(|d| !is_newest(d))).unwrap_or(0)
     }
 }
 
@@ -236,6 +256,16 @@ pub struct Installed {
     /// The health checks of its appspec.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health: Vec<Check>,
+}
+
+impl Installed {
+    /// The revision for people. Revisions of one directory have no digest, and are told apart by their deployments.
+    pub fn name(&self) -> String {
+        match self.revision.digest {
+            Some(_) => self.revision.name(),
+            None => format!("{} as of {}", self.revision.name(), self.archive),
+        }
+    }
 }
 
 /// How far a group has followed its channel.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DeploymentId, Sha256Digest};
 use crate::label::Label;
 use crate::machine::state::{Deployment, Group};
-use crate::machine::{earlier, is_newer_than_installed};
+use crate::machine::{earlier, is_left, last_installed_ms};
 
 /// A revision to which the group can return.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,14 +22,15 @@ pub struct Earlier {
     pub name: String,
     /// Where the bundle came from.
     pub location: String,
-    /// When the deployment ended, milliseconds since 1970.
+    /// When the revision was last installed and succeeded, by whichever deployment, milliseconds since 1970.
     pub at_ms: Option<u64>,
-    /// Whether it came to the host after the installed revision: the host went back past it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub newer: bool,
+    /// Whether the host went back past it to an older one, so that a rollback returns to it only by name. Daemons of
+    /// earlier versions say `newer`.
+    #[serde(default, alias = "newer", skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
 }
 
-/// The revisions to which the group can return, the newest first, one row each.
+/// The revisions to which the group can return, one row each, by when they were last installed, the newest first.
 pub(super) fn of_group(group: &Group) -> Vec<Earlier> {
     earlier(group).map(|deployment| of_deployment(group, deployment)).collect()
 }
@@ -42,7 +43,7 @@ fn of_deployment(group: &Group, deployment: &Deployment) -> Earlier {
         label: revision.label.clone(),
         name: revision.name(),
         location: revision.location.clone(),
-        at_ms: deployment.finished_ms,
-        newer: is_newer_than_installed(group, deployment),
+        at_ms: last_installed_ms(group, deployment),
+        left: is_left(group, deployment),
     }
 }

@@ -58,7 +58,7 @@ impl HttpWay {
         let mut response = request.send().await.map_err(|e| describe(&e))?;
         let status = response.status().as_u16();
         if !self.probe.status.map_or((200..300).contains(&status), |wanted| wanted == status) {
-            return Err(status.to_string());
+            return Err(format!("HTTP {status}"));
         }
         for (name, wanted) in &self.probe.response_headers {
             let found =
@@ -77,7 +77,7 @@ impl HttpWay {
             }
         }
         let holds = String::from_utf8_lossy(&body).contains(wanted.as_str());
-        if holds { Ok(()) } else { Err(format!("{status}, and the body does not hold {wanted:?}")) }
+        if holds { Ok(()) } else { Err(format!("HTTP {status}, and the body does not hold {wanted:?}")) }
     }
 }
 

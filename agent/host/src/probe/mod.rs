@@ -55,7 +55,7 @@ impl Prober {
     /// Asks once.
     ///
     /// # Errors
-    /// The failure, in a few words: `503`, `connection refused`, `exit status 1`, `no answer in 5 s`.
+    /// The failure, in a few words: `HTTP 503`, `connection refused`, `exit status 1`, `no answer in 5 s`.
     pub async fn ask(&self) -> Result<(), String> {
         let asked = async {
             match &self.way {

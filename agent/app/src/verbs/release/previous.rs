@@ -77,7 +77,9 @@ pub async fn find(
         },
     };
     let is_of_it = |of: &Release| of.revision.content.sha256 == revision.content.sha256;
-    let before = match past_releases::newest(setup, store, group, policy, is_of_it).await? {
+    let known = past_releases::newest(setup, store, group, policy, is_of_it).await?;
+    notes.push(goes_back_words(&revision, known.as_ref(), release));
+    let before = match known {
         Some(of) => {
             let left = of.message.as_ref().filter(|_| naming.message.is_none());
             notes.extend(left.map(|message| left_words(&of, message)));
@@ -93,6 +95,18 @@ pub async fn find(
         }
     };
     Ok(Wanted { revision, message: naming.message.clone(), before })
+}
+
+/// Where `--previous` goes, and how to go elsewhere: the revision before a bad one may be bad, too.
+fn goes_back_words(to: &Revision, of: Option<&Release>, left: &Release) -> String {
+    let of = of.map_or_else(String::new, |of| format!(", the revision of release {}", of.sequence));
+    format!(
+        "--previous goes back from {}, the revision of release {}, to {}{of}; `hostler releases` lists them all, and \
+         `hostler release STORE DIGEST` goes to another one",
+        left.revision.name(),
+        left.sequence,
+        to.name()
+    )
 }
 
 /// A message says why its release was made, which is not why the hosts go back to it.

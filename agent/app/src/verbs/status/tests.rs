@@ -47,15 +47,15 @@ fn what_was_released_stands_beside_what_runs_only_where_they_differ() {
 
 #[test]
 fn revisions_of_one_directory_are_told_apart_by_their_times() {
-    let earlier = |id: &str, at_ms: u64, newer: bool| json!({ "deployment": id, "revision": null, "name": "/tmp/web", "location": "/tmp/web", "at_ms": at_ms, "newer": newer });
-    let all = json!({ "earlier": [earlier("d-3", 3000, true), earlier("d-1", 1000, false), earlier("d-0", 0, false)] });
+    let earlier = |id: &str, at_ms: u64, left: bool| json!({ "deployment": id, "revision": null, "name": "/tmp/web", "location": "/tmp/web", "at_ms": at_ms, "left": left });
+    let all = json!({ "earlier": [earlier("d-3", 3000, false), earlier("d-1", 1000, true), earlier("d-0", 0, false)] });
     let mut text = String::new();
     earlier_text(&mut text, &group(&all));
     let at = clock::local_time;
     let expected = [
-        format!("  newer:     /tmp/web, d-3, deployed {}\n", at(3000)),
-        format!("  earlier:   /tmp/web, d-1, deployed {}\n", at(1000)),
-        format!("             /tmp/web, d-0, deployed {}\n", at(0)),
+        format!("  earlier:   /tmp/web, d-3, last installed {}\n", at(3000)),
+        format!("             /tmp/web, d-1, last installed {}; the host went back past it\n", at(1000)),
+        format!("             /tmp/web, d-0, last installed {}\n", at(0)),
     ];
     assert_eq!(text, expected.concat());
 }

@@ -66,14 +66,30 @@ pub fn read_accepted_appspec(
 /// Reads the appspec of a bundle, and checks it against the bundle.
 pub type AppspecReader = fn(&Path, &BundleListing, AppspecName<'_>, &Limits) -> Result<ReadAppspec, WorkFailure>;
 
-/// How a deployment decides whether it accepts a bundle: one by hand strictly, one that a service commands as that service's
-/// own agent does, and one that is kept on the host as it was accepted before. The bundle of a release was accepted where
-/// it was published: a fleet may run it since an earlier version of hostler, and its next host must run it too.
-pub fn appspec_reader(request: &Request) -> AppspecReader {
-    match (&request.source, &request.purpose) {
-        (Source::Kept { .. }, _) => read_kept_appspec,
-        (_, Purpose::Commanded | Purpose::Release(_)) => read_accepted_appspec,
-        _ => read_appspec,
+/// The appspec of a deployment's bundle. A deployment by hand reads it strictly, one that a service commands as that
+/// service's own agent does, and one that is kept on the host as it was accepted before. The bundle of a release was
+/// accepted where it was published: a fleet may run it since an earlier version of hostler, and its next host must run it
+/// too. Findings name the appspec of a directory by its path there.
+///
+/// # Errors
+/// The appspec is missing or wrong; the message shows the lines.
+pub fn read_deployed_appspec(
+    request: &Request,
+    archive: &Path,
+    listing: &BundleListing,
+    limits: &Limits,
+) -> Result<ReadAppspec, WorkFailure> {
+    let wanted = request.policy.appspec();
+    let found = match (&request.source, &request.purpose) {
+        (Source::Kept { .. }, _) => return read_kept_appspec(archive, listing, wanted, limits),
+        (_, Purpose::Commanded | Purpose::Release(_)) => {
+            return read_accepted_appspec(archive, listing, wanted, limits);
+        }
+        _ => diagnose_bundle(archive, listing, wanted, limits)?,
+    };
+    match &request.source {
+        Source::Path { path } if path.is_dir() => usable(found.in_directory(&path.display().to_string()), listing),
+        _ => usable(found, listing),
     }
 }
 
@@ -136,12 +152,14 @@ mod tests {
                 trust: Default::default(),
                 policy: Policy::default(),
             };
-            let read = appspec_reader(&request)(bundle.path(), &listing, AppspecName::default(), &Limits::default());
+            let read = read_deployed_appspec(&request, bundle.path(), &listing, &Limits::default());
             read.map(|read| read.diagnostics.iter().map(|found| found.code).collect::<Vec<_>>())
         };
         let path = || Source::Path { path: bundle.path().to_owned() };
         let refused = read(Purpose::ByHand, path()).unwrap_err().message;
         assert!(refused.contains("misspelt-key"), "{refused}");
+        let place = format!("{}:3:1", bundle.path().join("appspec.yml").display());
+        assert!(refused.contains(&place), "an editor opens what it names: {refused}");
         assert_eq!(read(Purpose::Commanded, path()).unwrap(), [Code::UnknownKey]);
         let published = Highest { sequence: 1, digest: None, key_policy: 1, epoch: 0 };
         assert_eq!(read(Purpose::Release(published), path()).unwrap(), [Code::UnknownKey]);

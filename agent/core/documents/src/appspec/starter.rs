@@ -89,7 +89,7 @@ impl Starter {
         );
         if let Some(user) = &self.user {
             text.push_str(&format!(
-                "\n# Who owns what is installed.\npermissions:\n  - object: {destination}\n    pattern: \"**\"\n    \
+                "\n# Who owns what is installed below `destination`. The directory itself stays root's.\npermissions:\n  - object: {destination}\n    pattern: \"**\"\n    \
                  type: [file, directory]\n    owner: {}\n",
                 quoted_for_yaml(user)
             ));

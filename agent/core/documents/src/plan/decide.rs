@@ -9,12 +9,14 @@ use super::attributes::Givers;
 use super::facts::{DirectoryFact, HostFacts, Leads, PathFact};
 use super::leftovers::{self, Leftovers, Links};
 use super::needs::Needs;
+use super::neighbours;
 use super::permissions;
 use super::problem::{Problem, ProblemCode, shown};
 use super::problems::Problems;
 use super::wanted::{Wanted, WantedKind, WantedObject};
 use super::ways::{self, Ways};
 use crate::appspec::spec::FileExistsBehavior;
+use crate::ids::GroupKey;
 
 /// The three remedies for a link that existed before the first deployment: keep it, write through it, or replace it.
 const KEEP_OR_REMOVE_LINK: &str = "to keep the link, leave that directory out of the bundle; to write through it, give what \
@@ -252,7 +254,7 @@ impl<'a> Planner<'a> {
         let (message, hint) = match self.other_group(object) {
             Some(group) => (
                 format!("{path} is there already: the deployment group {group} installed it"),
-                "give the groups destinations of their own, or set file_exists_behavior to OVERWRITE or RETAIN",
+                neighbours::making_way(group),
             ),
             None => match self.ways.changed_above(&object.path) {
                 Some(changed) => (
@@ -262,15 +264,16 @@ impl<'a> Planner<'a> {
                         shown(changed)
                     ),
                     "look who changed it; put the former directory back, remove what is there, or set file_exists_behavior \
-                     to OVERWRITE or RETAIN",
+                     to OVERWRITE or RETAIN"
+                        .to_owned(),
                 ),
                 None => (
                     format!("{path} is there already and was not installed by the last deployment"),
-                    "remove it, or set file_exists_behavior to OVERWRITE or RETAIN",
+                    "remove it, or set file_exists_behavior to OVERWRITE or RETAIN".to_owned(),
                 ),
             },
         };
-        self.problem(ProblemCode::FileExists, object, message, hint);
+        self.problem(ProblemCode::FileExists, object, message, &hint);
     }
 
     fn directory_in_the_way(&mut self, object: &WantedObject) {
@@ -330,7 +333,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The other group of the host that installed the object's path.
-    fn other_group(&self, object: &WantedObject) -> Option<&'a str> {
+    fn other_group(&self, object: &WantedObject) -> Option<&'a GroupKey> {
         let facts = self.facts;
         facts.others.get(self.links.real(&object.path).as_ref()).map(AsRef::as_ref)
     }

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::ids::GroupKey;
 use crate::path_rule::UnsafeStep;
 
 use super::path_facts::PathFacts;
@@ -31,7 +32,7 @@ pub struct HostFacts {
     /// The user that the agent runs as.
     pub agent: AgentFact,
     /// The owning group of other groups' files and links that the plan concerns, by resolved path; see `note_group`.
-    pub others: HashMap<PathBuf, Arc<str>>,
+    pub others: HashMap<PathBuf, Arc<GroupKey>>,
     /// The steps to examined paths that the path rule refuses, by path.
     pub unsafe_steps: BTreeMap<PathBuf, UnsafeEntry>,
     /// The current identities of the last install's destinations whose path a user other than root controls.

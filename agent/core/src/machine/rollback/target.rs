@@ -10,15 +10,12 @@
 //! never forward again. Only where nothing else is there, the last rollback by hand that failed is tried again.
 
 use super::may_be_kept;
-use crate::ids::{DeploymentId, Sha256Digest};
-use crate::machine::state::{Deployment, Group, Outcome, Purpose};
-
-/// A revision by the deployment that brought it, and by its content where that is known.
-pub(super) type Revision<'g> = (&'g DeploymentId, Option<Sha256Digest>);
+use crate::ids::DeploymentId;
+use crate::machine::state::{Content, Deployment, Group, Outcome, Purpose, content_of, installed_content, is_same};
 
 /// A revision with its place: the index, among the remembered deployments, of the one that first brought it; `None`,
 /// which is less, where that one is forgotten.
-type Placed<'g> = (Option<usize>, Revision<'g>);
+type Placed<'g> = (Option<usize>, Content<'g>);
 
 /// The newest good deployment of the revision to return to, whose directory may be on the host. After a failure that
 /// touched the host, no revision counts as running, even where its files are in place.
@@ -27,23 +24,32 @@ pub(super) fn newest_good(group: &Group) -> Option<&Deployment> {
     let runs = last.is_some_and(|d| d.outcome == Some(Outcome::Succeeded));
     let line = Line::of(group);
     let installed = group.installed.as_ref().filter(|_| runs);
-    let current = installed.map(|i| line.place(group, &(&i.archive, i.revision.digest)));
+    let current = installed.map(|i| line.place(group, &installed_content(i)));
     let all = line.good.iter().rev().chain(&line.failed);
     let mut older = all.filter(|(place, _)| current.is_none_or(|current| *place < current));
     older.find_map(|(_, revision)| newest_kept(group, revision))
 }
 
-/// Whether the deployment's revision came to the host after the installed one: a rollback, or a release of an older
-/// revision, left it.
-pub fn is_newer_than_installed(group: &Group, deployment: &Deployment) -> bool {
-    let line = Line::of(group);
-    let Some(installed) = &group.installed else { return false };
-    let place = line.place(group, &(&installed.archive, installed.revision.digest));
-    line.place(group, &revision(deployment)) > place
+/// Whether the host went back past the deployment's revision: to an older one, by a rollback or a release of that. A
+/// rollback without a name passes over it.
+pub fn is_left(group: &Group, deployment: &Deployment) -> bool {
+    let content = content_of(deployment);
+    !Line::of(group).good.iter().any(|(_, other)| is_same(other, &content))
 }
 
-fn newest_kept<'g>(group: &'g Group, of: &Revision<'_>) -> Option<&'g Deployment> {
-    let good = group.finished.iter().filter(|d| is_good(d) && is_same(&revision(d), of));
+/// The deployments that put a revision on the host and succeeded, rollbacks too, the newest first.
+pub(super) fn newest_installed(group: &Group) -> impl Iterator<Item = &Deployment> {
+    group.finished.iter().rev().filter(|d| is_good(d))
+}
+
+/// When the deployment's revision was last put on the host and succeeded, milliseconds since 1970.
+pub fn last_installed_ms(group: &Group, deployment: &Deployment) -> Option<u64> {
+    let content = content_of(deployment);
+    newest_installed(group).find(|d| is_same(&content_of(d), &content))?.finished_ms
+}
+
+fn newest_kept<'g>(group: &'g Group, of: &Content<'_>) -> Option<&'g Deployment> {
+    let good = group.finished.iter().filter(|d| is_good(d) && is_same(&content_of(d), of));
     good.filter(|d| may_be_kept(group, d)).max_by_key(|d| index(group, d.archive()))
 }
 
@@ -63,7 +69,7 @@ impl<'g> Line<'g> {
             if !is_good && !is_failed_return(deployment) {
                 continue;
             }
-            let revision = revision(deployment);
+            let revision = content_of(deployment);
             let place = line.place(group, &revision);
             line.good.retain(|(other, _)| *other < place);
             if is_good {
@@ -77,7 +83,7 @@ impl<'g> Line<'g> {
     }
 
     /// The place of a revision: in the line, or else that of the deployment that brought it.
-    fn place(&self, group: &Group, revision: &Revision<'_>) -> Option<usize> {
+    fn place(&self, group: &Group, revision: &Content<'_>) -> Option<usize> {
         let known = self.good.iter().find(|(_, other)| is_same(other, revision));
         known.map_or_else(|| index(group, revision.0), |(place, _)| *place)
     }
@@ -95,12 +101,4 @@ fn is_good(deployment: &Deployment) -> bool {
 
 fn is_failed_return(deployment: &Deployment) -> bool {
     deployment.request.purpose == Purpose::RollBackByHand && deployment.outcome == Some(Outcome::Failed)
-}
-
-pub(super) fn revision(deployment: &Deployment) -> Revision<'_> {
-    (deployment.archive(), deployment.request.revision.digest)
-}
-
-pub(super) fn is_same(one: &Revision<'_>, other: &Revision<'_>) -> bool {
-    one.0 == other.0 || (one.1.is_some() && one.1 == other.1)
 }

@@ -10,7 +10,7 @@ use crate::machine::event::{Effect, Prepared, Progress, Work, WorkFailure, WorkR
 use crate::machine::rollback;
 use crate::machine::room;
 use crate::machine::sequence::new_deployment;
-use crate::machine::state::{Deployment, Failure, Group, Outcome, Purpose, Script, StepStatus};
+use crate::machine::state::{Deployment, Failure, Group, Installed, Outcome, Purpose, Script, StepStatus};
 use crate::machine_events::About;
 use crate::text::bounded;
 
@@ -263,7 +263,7 @@ impl Turn<'_> {
             milliseconds,
             rollback: rollback.as_ref().map(|d| d.id.clone()),
             no_rollback,
-            installed: group.installed.as_ref().map(|installed| installed.revision.name()),
+            installed: group.installed.as_ref().map(Installed::name),
         });
         group.remember(deployment);
         if let Some(rollback) = rollback {

@@ -73,7 +73,7 @@ fn rollbacks_in_a_row_go_further_back_and_never_to_what_a_rollback_left() {
     }
     assert_eq!(returns_to(&mut host, 4), Ok(id(2)));
     assert_eq!(returns_to(&mut host, 5), Ok(id(1)));
-    assert_eq!(returns_to(&mut host, 6), Err(vec![id(3), id(2)]), "and not forward again");
+    assert_eq!(returns_to(&mut host, 6), Err(vec![id(2), id(3)]), "and not forward again; 2 was there last");
     // By name it goes forward, and from there back past what was left.
     returned_to(&mut host, 7, 3);
     assert_eq!(returns_to(&mut host, 8), Ok(id(1)), "2 was left too");
@@ -190,19 +190,63 @@ fn a_refusal_lists_the_revisions_to_return_to_with_their_names() {
         policy: Box::default(),
     };
     let refused = host.step(ask).unwrap_err().to_string();
-    assert!(refused.ends_with(&format!("it can return to {}: 1.4.2 ({short})", id(1))), "{refused}");
+    assert!(refused.ends_with(&format!("the group can return to {}: 1.4.2 ({short})", id(1))), "{refused}");
 }
 
 #[test]
 fn each_revision_is_listed_once_and_what_was_left_is_newer() {
     let listed = |host: &Host| {
         let found = group(host);
-        earlier(&found).map(|d| (d.id.clone(), is_newer_than_installed(&found, d))).collect::<Vec<_>>()
+        let times: Vec<_> = earlier(&found).map(|d| last_installed_ms(&found, d).unwrap()).collect();
+        assert!(times.is_sorted_by(|one, next| one > next), "{times:?}");
+        assert!(times.iter().all(|at| *at < found.installed.as_ref().unwrap().at_ms), "{times:?}");
+        earlier(&found).map(|d| (d.id.clone(), is_left(&found, d))).collect::<Vec<_>>()
     };
     let mut host = deployed_in_order(&["a", "b", "b", "c"]);
     assert_eq!(listed(&host), [(id(3), false), (id(1), false)]);
     assert_eq!(returns_to(&mut host, 5), Ok(id(3)));
     assert_eq!(listed(&host), [(id(4), true), (id(1), false)]);
     assert_eq!(returns_to(&mut host, 6), Ok(id(1)));
-    assert_eq!(listed(&host), [(id(4), true), (id(3), true)]);
+    assert_eq!(listed(&host), [(id(3), true), (id(4), true)], "b was there after c");
+    // Forth again, by name: c is installed, a before it, and b stays left.
+    returned_to(&mut host, 7, 4);
+    assert_eq!(listed(&host), [(id(1), false), (id(3), true)]);
+    // What was left stays left when a new revision comes, and the rollback goes to the first row that is not.
+    deployed(&mut host, 8, of("d"));
+    assert_eq!(listed(&host), [(id(4), false), (id(1), false), (id(3), true)]);
+    assert_eq!(returns_to(&mut host, 9), Ok(id(4)));
+}
+
+#[test]
+fn one_revision_again_and_again_displaces_none_to_return_to() {
+    let two = |content: &str| {
+        let request = of(content);
+        Request { policy: Policy { max_revisions: 2, ..request.policy.clone() }, ..request }
+    };
+    let mut host = Host::default();
+    for (number, content) in (1..).zip(["a", "b"].into_iter().chain(std::iter::repeat_n("c", 30))) {
+        deployed(&mut host, number, two(content));
+    }
+    let found = group(&host);
+    let listed: Vec<_> = earlier(&found).map(|d| d.id.clone()).collect();
+    assert_eq!(listed, [id(2)], "two revisions, whatever brought them: b and c");
+    let kept = retention::kept(&found, found.finished.last().unwrap());
+    assert_eq!((kept.always, kept.while_room), (vec![id(32), id(31)], vec![id(2)]));
+    assert!(found.finished.len() <= state::REMEMBERED_DEPLOYMENTS);
+    assert_eq!(returns_to(&mut host, 33), Ok(id(2)));
+    assert_eq!(returns_to(&mut host, 34), Err(vec![id(32)]), "a has made way, and c was left");
+}
+
+#[test]
+fn where_the_first_deployment_of_a_revision_is_remembered_the_one_that_was_left_stays_left() {
+    let mut host = deployed_in_order(&["a", "bad", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a", "a"]);
+    assert_eq!(returns_to(&mut host, 16), Err(vec![id(2)]), "not forward again to what was left");
+    // Deployments without a digest are revisions of their own, and as many directories stay as revisions.
+    let mut host = Host::default();
+    for number in 1..=9 {
+        deployed(&mut host, number, named(None));
+    }
+    let found = group(&host);
+    let kept = retention::kept(&found, found.finished.last().unwrap());
+    assert_eq!(kept.always.len() + kept.while_room.len(), 5);
 }
