@@ -119,3 +119,52 @@ fn every_finding_is_a_program_with_a_row_in_the_table() {
         assert!(is_program(&directory.join(&script)), "{script} is no program");
     }
 }
+
+/// The names and versions of the crates that are linked into the programs for a target, without the project's own.
+fn linked(target: &str) -> BTreeSet<(String, String)> {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--edges",
+            "normal,no-proc-macro",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
+        .args(["--package", "hostler", "--target", target, "--manifest-path"])
+        .arg(top().join("Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let crates = text.lines().filter(|line| !line.contains("(/")).filter_map(|line| line.split_once(" v"));
+    crates.map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn the_packages_bring_the_licence_of_each_crate_that_is_linked() {
+    let text = fs::read_to_string(top().join("packaging/licences/THIRD-PARTY.txt")).unwrap();
+    let rule = "=".repeat(100);
+    let (list, texts) = text.split_once(&rule).unwrap();
+    let named = list.lines().filter_map(|line| line.split_once(": ")?.0.split_once(' '));
+    let named: BTreeSet<_> = named.map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
+    let linked: BTreeSet<_> =
+        ["x86_64", "aarch64"].iter().flat_map(|cpu| linked(&format!("{cpu}-unknown-linux-gnu"))).collect();
+    assert!(linked.len() > 100, "the list is read wrongly: {linked:?}");
+    let differ: Vec<_> = named.symmetric_difference(&linked).collect();
+    assert!(
+        differ.is_empty(),
+        "run packaging/licences/generate and commit THIRD-PARTY.txt, for these crates: {differ:?}"
+    );
+    for (name, words) in
+        [("aws-lc-sys", "OpenSSL"), ("zstd-sys", "Meta Platforms"), ("the Rust standard library", "MIT")]
+    {
+        assert!(texts.contains(&format!("\n{name}")) && texts.contains(words), "no text for {name}");
+    }
+    let package = fs::read_to_string(top().join("agent/app/Cargo.toml")).unwrap();
+    let specification = fs::read_to_string(top().join("packaging/rpm/hostler.spec")).unwrap();
+    assert!([package, specification].iter().all(|recipe| recipe.contains("packaging/licences/THIRD-PARTY.txt")));
+}
