@@ -149,11 +149,14 @@ fn every_verb_that_acts_says_what_it_did_as_json() {
     let version = host.ok(&["version", "--json"]).json();
     assert_eq!((&version["version"], &version["hostler"]), (&1.into(), &env!("CARGO_PKG_VERSION").into()), "{version}");
     assert!(version["target"].as_str().is_some_and(|target| target.contains("linux")), "{version}");
-    // A release build names its commit; HOSTLER_COMMIT names it in every build.
-    let commit = version["commit"].as_str().map_or_else(String::new, |commit| format!(" ({commit})"));
-    let line = format!("hostler {}{commit}\n", env!("CARGO_PKG_VERSION"));
+    // A release build names its commit and date; HOSTLER_COMMIT and SOURCE_DATE_EPOCH name them in every build.
+    let facts: Vec<&str> = ["commit", "built"].iter().filter_map(|fact| version[*fact].as_str()).collect();
+    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
+    let line = format!("hostler {}{facts}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(host.ok(&["version"]).out, line);
     assert_eq!(host.ok(&["--version"]).out, line);
+    assert_eq!(host.ok(&["--version", "--json"]).json(), version);
+    assert_eq!(host.ok(&["--json", "-V"]).json(), version);
 }
 
 #[test]

@@ -101,24 +101,104 @@ fn ci(host: &Host, script: &Path, arguments: &[&str]) -> Ended {
 const APPSPEC: &str =
     "version: 0.0\nos: linux\nhooks:\n  AfterInstall:\n    - location: hooks/absent.sh\n      timout: 3\n";
 
+/// The composite action's script with its inputs, as GitHub's runner starts it.
+fn action(host: &Host, path: &str, deny_warnings: bool, programs: &str) -> Ended {
+    let action: Value = serde_yaml::from_str(&text("ci/action/action.yml")).unwrap();
+    let step = &action["runs"]["steps"][0];
+    assert_eq!(step["shell"], "sh");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-e", "-c", step["run"].as_str().unwrap()]).current_dir(host.path("")).env_clear();
+    let path_variable = format!("{programs}:/usr/bin:/bin");
+    command.envs([("PATH", path_variable.as_str()), ("VALIDATED", path)]);
+    command.env("DENY_WARNINGS", deny_warnings.to_string());
+    Ended::of(command)
+}
+
 #[test]
 fn a_wrong_appspec_is_marked_in_the_pull_request() {
     let host = Host::new();
+    std::os::unix::fs::symlink(HOSTLER, host.path("tmp/hostler")).unwrap();
+    let programs = host.path("tmp").display().to_string();
+    let marks = |path: &str, deny_warnings| action(&host, path, deny_warnings, &programs);
     host.write("web/appspec.yml", APPSPEC);
-    let annotate = packaging("ci/action/annotate");
-    let marks = |path: &str| ci(&host, &annotate, &[path, "--deny-warnings"]).with_code(1).out;
-    for path in ["web", "./web/", "web/appspec.yml"] {
-        let said = marks(path);
-        assert!(said.contains("::error title=misspelt-key,file=web/appspec.yml,line=6,col=7::"), "{said}");
+    let absolute = host.path("web").display().to_string();
+    for path in ["web", "./web/", "web/appspec.yml", absolute.as_str()] {
+        let said = marks(path, true).with_code(1).out;
+        assert!(said.contains("::error file=web/appspec.yml,line=6,col=7,title=misspelt-key::"), "{said}");
         assert!(said.lines().all(|line| line.starts_with("::")), "{said}");
     }
     // A problem that shows only beside the files, in an appspec without mistakes.
     host.write("web/appspec.yml", APPSPEC.replace("timout", "timeout"));
-    let said = marks("web");
-    assert!(said.starts_with("::error title=script-absent,file=web/appspec.yml,line=5,col="), "{said}");
+    let said = marks("web", true).with_code(1).out;
+    assert!(
+        said.starts_with("::error file=web/appspec.yml,line=5,col=") && said.contains("title=script-absent::"),
+        "{said}"
+    );
     assert!(said.contains("%0A") && said.lines().count() == 1, "{said}");
+    // A warning fails the step only where that is asked for.
+    host.write("web/hooks/absent.sh", "echo\n");
+    let said = marks("web", false).with_code(0).out;
+    assert!(said.starts_with("::warning file=web/appspec.yml,"), "{said}");
+    marks("web", true).with_code(1);
     host.write("web/hooks/absent.sh", "#!/bin/sh\n");
-    assert_eq!(ci(&host, &annotate, &["web", "--deny-warnings"]).with_code(0).out, "");
+    assert_eq!(marks("web", true).with_code(0).out, "");
+    // An input that looks like a flag is a path.
+    marks("--version", true).with_code(5);
+    let without = action(&host, "web", true, "/nonexistent").with_code(1).out;
+    assert!(without.starts_with("::error title=hostler::hostler is not installed"), "{without}");
+}
+
+#[test]
+fn a_code_scanning_service_gets_the_same_findings() {
+    let host = Host::new();
+    host.write("web/appspec.yml", APPSPEC);
+    let sarif = |path: &str| -> Value {
+        let mut command = Command::new(HOSTLER);
+        command.args(["validate", path, "--format", "sarif"]).current_dir(host.path(""));
+        serde_json::from_str(&Ended::of(command).with_code(1).out).unwrap()
+    };
+    let log = sarif("./web");
+    assert_eq!((&log["version"], &log["runs"][0]["tool"]["driver"]["name"]), (&"2.1.0".into(), &"hostler".into()));
+    let results = log["runs"][0]["results"].as_array().unwrap();
+    let of = |rule: &str| results.iter().find(|result| result["ruleId"] == rule).unwrap_or_else(|| panic!("{log}"));
+    let place = &of("misspelt-key")["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "web/appspec.yml");
+    assert_eq!((&place["region"]["startLine"], &place["region"]["startColumn"]), (&6.into(), &7.into()));
+    // What has no place in a text is about the file: here one that is no archive.
+    host.write("web.zip", "PK\u{3}\u{4} cut off");
+    let log = sarif("web.zip");
+    let [result] = log["runs"][0]["results"].as_array().unwrap().as_slice() else { panic!("{log}") };
+    assert_eq!((&result["ruleId"], &result["level"]), (&"unusable".into(), &"error".into()));
+    assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "web.zip");
+}
+
+#[test]
+fn the_lines_of_an_appspec_in_an_archive_are_in_the_message() {
+    let host = Host::new();
+    host.write("web/appspec.yml", APPSPEC);
+    let mut tar = Command::new("tar");
+    tar.args(["-czf", "web.tgz", "-C", "web", "."]).current_dir(host.path(""));
+    Ended::of(tar).with_code(0);
+    let mut command = Command::new(HOSTLER);
+    command.args(["validate", "web.tgz", "--format", "github"]).current_dir(host.path(""));
+    let said = Ended::of(command).with_code(1).out;
+    assert!(said.contains("::error file=web.tgz,title=misspelt-key::appspec.yml:6:7: "), "{said}");
+}
+
+#[test]
+fn the_format_json_is_the_flag_json() {
+    let host = Host::new();
+    host.write("web/appspec.yml", APPSPEC);
+    let said = |flags: &[&str]| {
+        let mut command = Command::new(HOSTLER);
+        command.args(["validate", "web"]).args(flags).current_dir(host.path(""));
+        Ended::of(command)
+    };
+    let json = said(&["--json"]).with_code(1).out;
+    assert!(json.contains("misspelt-key"), "{json}");
+    assert_eq!(said(&["--format", "json"]).with_code(1).out, json);
+    assert_eq!(said(&["--format", "text"]).with_code(1).out, said(&[]).with_code(1).out);
+    said(&["--json", "--format", "sarif"]).with_code(2);
 }
 
 #[test]

@@ -33,7 +33,8 @@ fn every_verb_has_a_manual_page() {
     hostler(&["man-pages", directory.path().to_str().unwrap()]);
     let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let of_verbs = verbs().into_iter().map(|verb| format!("hostler-{verb}.1"));
-    let expected: BTreeSet<_> = of_verbs.chain(["hostler.1".to_owned()]).collect();
+    let others = ["hostler.1", "hostler.yaml.5", "hostler-appspec.5"].map(str::to_owned);
+    let expected: BTreeSet<_> = of_verbs.chain(others).collect();
     assert_eq!(names.collect::<BTreeSet<_>>(), expected);
     let program = page(directory.path(), "hostler.1");
     for heading in ["NAME", "SYNOPSIS", "OPTIONS", "EXAMPLES", "\"EXIT CODES\"", "FILES"] {
@@ -42,6 +43,14 @@ fn every_verb_has_a_manual_page() {
     let deploy = page(directory.path(), "hostler-deploy.1");
     let title = concat!(".TH hostler-deploy 1 \"\" \"hostler ", env!("CARGO_PKG_VERSION"), "\" hostler\n");
     assert!(deploy.starts_with(title), "{deploy}");
+    for (name, texts) in [
+        ("hostler.yaml.5", ["\\fBpoll\\fR", "groups[].traffic", "Default: \\fB60s\\fR."]),
+        ("hostler-appspec.5", ["\\fBlocation\\fR", "hostler.health[].http", "Required."]),
+    ] {
+        let page = page(directory.path(), name);
+        assert!(page.starts_with(&format!(".TH {} 5 \"\" ", name.trim_end_matches(".5"))), "{page}");
+        texts.iter().for_each(|text| assert!(page.contains(text), "{text} is not in\n{page}"));
+    }
     // A flag of its own, one of all verbs, and the way to the rest.
     for text in ["no\\-rollback", "state\\-dir", ".SH EXAMPLES", "hostler(1)"] {
         assert!(deploy.contains(text), "{text} is not in\n{deploy}");

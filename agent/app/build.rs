@@ -1,46 +1,61 @@
-//! Says from which commit the program is built: in release builds by git, and for packages that are built without it by
-//! HOSTLER_COMMIT. A debug build has none, or each commit would compile the crate and its tests again.
+//! Says from which commit and when the program is built. In release builds git says the commit, and HOSTLER_COMMIT for packages
+//! that are built without it. The date is SOURCE_DATE_EPOCH's, or else the commit's: the same sources make the same program. A
+//! debug build has neither, or each commit would compile the crate and its tests again.
 
 // This is how a build script speaks to cargo.
 #![allow(clippy::print_stdout)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-env-changed=HOSTLER_COMMIT");
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let given = variable("HOSTLER_COMMIT");
-    let commit = match variable("PROFILE").as_str() {
-        _ if !given.is_empty() => given,
-        "release" => commit_of(Path::new(&variable("CARGO_MANIFEST_DIR"))).unwrap_or_default(),
-        _ => String::new(),
-    };
+    println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let is_release = variable("PROFILE").is_some_and(|profile| profile == "release");
+    let work_tree =
+        variable("CARGO_MANIFEST_DIR").filter(|_| is_release).and_then(|of_crate| work_tree(of_crate.as_ref()));
+    let of_git = |read: fn(&Path) -> Option<String>| work_tree.as_deref().and_then(read);
+    let commit = variable("HOSTLER_COMMIT").or_else(|| of_git(commit)).unwrap_or_default();
+    let seconds = variable("SOURCE_DATE_EPOCH").or_else(|| of_git(|tree| git(tree, &["log", "-1", "--format=%ct"])));
+    let built = seconds.and_then(|seconds| date(&seconds)).unwrap_or_default();
     println!("cargo:rustc-env=HOSTLER_COMMIT={commit}");
-    println!("cargo:rustc-env=HOSTLER_TARGET={}", variable("TARGET"));
-    let of_commit = if commit.is_empty() { String::new() } else { format!(" ({commit})") };
-    println!("cargo:rustc-env=HOSTLER_VERSION={}{of_commit}", variable("CARGO_PKG_VERSION"));
+    println!("cargo:rustc-env=HOSTLER_BUILT={built}");
+    println!("cargo:rustc-env=HOSTLER_TARGET={}", variable("TARGET").unwrap_or_default());
+    let known: Vec<&str> = [commit.as_str(), &built].into_iter().filter(|fact| !fact.is_empty()).collect();
+    let facts = if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) };
+    println!("cargo:rustc-env=HOSTLER_VERSION={}{facts}", variable("CARGO_PKG_VERSION").unwrap_or_default());
 }
 
-/// The commit of the work tree whose `agent/app` this is; sources that lie in another repository have none.
-fn commit_of(crate_directory: &Path) -> Option<String> {
-    let top = Path::new(&git(crate_directory, &["rev-parse", "--show-toplevel"])?).canonicalize().ok()?;
-    if top.join("agent/app").canonicalize().ok()? != crate_directory.canonicalize().ok()? {
-        return None;
-    }
+/// The work tree whose `agent/app` this is; sources that lie in another repository have none.
+fn work_tree(of_crate: &Path) -> Option<PathBuf> {
+    let top = Path::new(&git(of_crate, &["rev-parse", "--show-toplevel"])?).canonicalize().ok()?;
+    (top.join("agent/app").canonicalize().ok()? == of_crate.canonicalize().ok()?).then_some(top)
+}
+
+fn commit(work_tree: &Path) -> Option<String> {
     for changes in ["logs/HEAD", "index"] {
-        let path = crate_directory.join(git(crate_directory, &["rev-parse", "--git-path", changes])?);
+        let path = work_tree.join(git(work_tree, &["rev-parse", "--git-path", changes])?);
         if path.exists() {
             println!("cargo:rerun-if-changed={}", path.display());
         }
     }
-    let commit = git(crate_directory, &["rev-parse", "--short=12", "HEAD"])?;
-    let changed = git(crate_directory, &["status", "--porcelain", "--untracked-files=no"])?;
+    let commit = git(work_tree, &["rev-parse", "--short=12", "HEAD"])?;
+    let changed = git(work_tree, &["status", "--porcelain", "--untracked-files=no"])?;
     Some(if changed.is_empty() { commit } else { format!("{commit}-dirty") })
 }
 
 fn git(directory: &Path, arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").arg("-C").arg(directory).args(arguments).output().ok()?;
+    said(Command::new("git").arg("-C").arg(directory).args(arguments))
+}
+
+/// A time in seconds since 1970 as a day in UTC.
+fn date(seconds: &str) -> Option<String> {
+    said(Command::new("date").args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%d"]))
+}
+
+fn said(command: &mut Command) -> Option<String> {
+    let output = command.output().ok()?;
     let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
     Some(text.trim().to_owned())
 }

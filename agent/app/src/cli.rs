@@ -7,6 +7,7 @@ mod groups;
 mod of_verbs;
 mod publishing;
 mod usage;
+mod validate;
 
 use std::path::PathBuf;
 
@@ -25,6 +26,7 @@ pub use publishing::{
     InitArgs, KeyAlgorithm, KeygenArgs, ListArgs, NamingArgs, PackType, PushArgs, ReleaseArgs, RotateKeysArgs,
     SignArgs, SigningArgs,
 };
+pub use validate::{FindingsFormat, ValidateArgs};
 
 /// What the general help ends with.
 pub const AFTER_HELP: &str = include_str!("cli/after_help.txt");
@@ -318,22 +320,6 @@ pub struct LogsArgs {
     /// Show how far the daemon has shipped each log to CloudWatch Logs
     #[arg(long, conflicts_with_all = ["deployment", "follow", "newest", "event"])]
     pub lag: bool,
-}
-
-/// Flags of `validate`.
-#[derive(Debug, Args)]
-pub struct ValidateArgs {
-    /// A bundle (directory or file), an appspec file, a configuration file or a release document
-    pub path: PathBuf,
-    /// Fail on warnings too
-    #[arg(long)]
-    pub deny_warnings: bool,
-    /// Name of the appspec file in the bundle [default: appspec.yml, else appspec.yaml]
-    #[arg(short = 'A', long, value_name = "NAME")]
-    pub appspec_filename: Option<String>,
-    /// Public key that must have signed a release document; all that are given must [default: the configuration's]
-    #[arg(long, value_name = "FILE")]
-    pub public_key: Vec<PathBuf>,
 }
 
 /// Flags of `plan`.

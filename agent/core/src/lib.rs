@@ -27,8 +27,8 @@
 #![forbid(unsafe_code)]
 
 pub use hostler_documents::{
-    appspec, bundle, elf, error_chain, flat_yaml, history, hook, ids, label, limits, path_rule, plan, release,
-    shared_path, store, text, values, yaml,
+    appspec, bundle, elf, error_chain, findings, flat_yaml, history, hook, ids, label, limits, path_rule, plan,
+    release, shared_path, store, text, values, yaml,
 };
 
 pub mod cfn_signals;

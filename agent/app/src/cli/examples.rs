@@ -37,6 +37,7 @@ pub fn of(verb: &str) -> &'static str {
         }
         "validate" => {
             "Examples:\n  hostler validate web --deny-warnings                 a bundle's directory, in CI\n  \
+             hostler validate web --format sarif                  for a code scanning service\n  \
              hostler validate /etc/hostler/config.yaml            a configuration"
         }
         "plan" => "Examples:\n  hostler plan web\n  hostler plan web --application web --group production",

@@ -63,6 +63,18 @@ pub fn parse() -> Cli {
 /// # Errors
 /// A usage error, or the help that was asked for.
 pub fn try_parse_from<T: Into<OsString> + Clone>(words: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let wants_json = words.iter().any(|word| word == "--json");
+    match read(words) {
+        // clap prints the version at once, and knows one form of it.
+        Err(error) if error.kind() == ErrorKind::DisplayVersion && wants_json => {
+            read(["hostler", "version", "--json"].map(OsString::from).to_vec())
+        }
+        read => read,
+    }
+}
+
+fn read(words: Vec<OsString>) -> Result<Cli, clap::Error> {
     let mut command = command().color(display::of_help());
     let matches = command.try_get_matches_from_mut(words).map_err(usage::shown)?;
     refuse_unused(&mut command, &matches)?;

@@ -1,4 +1,5 @@
-//! `hostler man-pages DIR`: the manual pages that the packages install, `hostler.1` and one for each verb.
+//! `hostler man-pages DIR`: the manual pages that the packages install, `hostler.1`, one for each verb, and one for each file that
+//! people write.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -13,6 +14,15 @@ use hostler_core::codes::ExitCode;
 use crate::cli::{AFTER_HELP, ManPagesArgs, examples};
 use crate::failure::Outcome;
 
+mod appspec;
+mod configuration;
+mod page;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use page::Page;
+
 pub fn run(arguments: &ManPagesArgs) -> Outcome {
     let mut command = crate::cli::command().disable_help_subcommand(true);
     fs::create_dir_all(&arguments.directory).with_context(|| format!("making {}", arguments.directory.display()))?;
@@ -22,6 +32,9 @@ pub fn run(arguments: &ManPagesArgs) -> Outcome {
         write(&arguments.directory, verb, of_verb)?;
     }
     write(&arguments.directory, &command, of_program)?;
+    for page in [configuration::page(), appspec::page().context("reading the schema of appspecs")?] {
+        write_page(&arguments.directory, &page)?;
+    }
     Ok(ExitCode::Ok)
 }
 
@@ -32,14 +45,23 @@ fn write(
 ) -> anyhow::Result<()> {
     let (man, name) = (Man::new(command.clone()), command.get_display_name().unwrap_or_else(|| command.get_name()));
     let (path, mut text) = (directory.join(man.get_filename()), Vec::new());
-    // Written here, because the crate leaves out the empty date, which the same pages at every build have.
-    writeln!(text, ".TH {name} 1 \"\" \"{}\" hostler", concat!("hostler ", env!("CARGO_PKG_VERSION")))?;
+    title(&mut text, name, 1)?;
     page(&man, &mut text, command.get_name())
         .and_then(|()| fs::write(&path, text))
         .with_context(|| format!("writing {}", path.display()))
 }
 
-/// What the pages have in common.
+fn write_page(directory: &Path, page: &Page) -> anyhow::Result<()> {
+    let (path, mut text) = (directory.join(page.file_name()), Vec::new());
+    page.write(&mut text).and_then(|()| fs::write(&path, text)).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The first line of a page. The crate leaves out the empty date, which the same pages at every build have.
+fn title(page: &mut Vec<u8>, name: &str, section: u8) -> io::Result<()> {
+    writeln!(page, ".TH {name} {section} \"\" \"{}\" hostler", concat!("hostler ", env!("CARGO_PKG_VERSION")))
+}
+
+/// What the pages of verbs have in common.
 fn begin(man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
     man.render_name_section(page)?;
     man.render_synopsis_section(page)?;

@@ -30,6 +30,7 @@ mod status;
 mod stop;
 mod store_groups;
 mod validate;
+mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,20 +99,7 @@ fn carry_out(cli: Cli) -> Outcome {
         Verb::Stop => stop::run(&shared),
         Verb::Reload => reload::run(&shared),
         Verb::Seal => seal::run(&shared),
-        Verb::Version => {
-            if shared.json {
-                let commit = Some(env!("HOSTLER_COMMIT")).filter(|commit| !commit.is_empty());
-                crate::output::json(&serde_json::json!({
-                    "version": 1,
-                    "hostler": env!("CARGO_PKG_VERSION"),
-                    "commit": commit,
-                    "target": env!("HOSTLER_TARGET"),
-                }))?;
-            } else {
-                crate::output::text(concat!("hostler ", env!("HOSTLER_VERSION"), "\n"))?;
-            }
-            Ok(ExitCode::Ok)
-        }
+        Verb::Version => version::run(&shared),
         Verb::Completions(arguments) => completions::run(&arguments),
         Verb::ManPages(arguments) => man_pages::run(&arguments),
         Verb::Doctor(arguments) => doctor::run(&shared, &arguments),

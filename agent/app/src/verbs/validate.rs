@@ -21,13 +21,14 @@ use hostler_host::archive::{self, ArchiveError, UnpackOptions, Unpacked};
 use hostler_host::{regular, signature};
 use serde::Serialize;
 
-use crate::cli::{Shared, ValidateArgs};
+use crate::cli::{FindingsFormat, Shared, ValidateArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::setup::{Setup, existing};
 use crate::terminal::FINDINGS;
 use crate::work::bundle::{and_more, diagnose_bundle, diagnose_host};
 
+mod marks;
 mod release;
 mod signatures;
 
@@ -85,6 +86,13 @@ impl Report {
         }
         self.name = shown;
     }
+
+    /// The counted findings that have a code.
+    fn views(&self) -> impl Iterator<Item = View<'_>> {
+        let warnings = self.suspicious.iter().map(|p| p.view(Severity::Warning, &self.name));
+        let errors = self.problems.iter().map(|p| p.view(Severity::Error, &self.name));
+        self.diagnostics.iter().map(View::from).chain(warnings).chain(errors)
+    }
 }
 
 pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
@@ -102,10 +110,18 @@ pub fn run(shared: &Shared, arguments: &ValidateArgs) -> Outcome {
         + count(&report.diagnostics, Severity::Error);
     report.warnings = report.suspicious.len() + count(&report.diagnostics, Severity::Warning);
     report.valid = report.errors == 0 && !(arguments.deny_warnings && report.warnings > 0);
-    let printed =
-        if setup.json { output::json(&report) } else { output::painted(&text(&report, &arguments.path), FINDINGS) };
-    output::unless_closed(printed)?;
+    let usual = if setup.json { FindingsFormat::Json } else { FindingsFormat::Text };
+    output::unless_closed(print(&report, &arguments.path, arguments.format.unwrap_or(usual)))?;
     Ok(if report.valid { ExitCode::Ok } else { ExitCode::Failed })
+}
+
+fn print(report: &Report, path: &Path, format: FindingsFormat) -> Result<(), Failure> {
+    match format {
+        FindingsFormat::Text => output::painted(&text(report, path), FINDINGS),
+        FindingsFormat::Json => output::json(report),
+        FindingsFormat::Sarif => output::json(&marks::sarif(report, path)),
+        FindingsFormat::Github => output::text(&marks::github(report, path)),
+    }
 }
 
 fn count(diagnostics: &[Diagnostic], severity: Severity) -> usize {
@@ -113,12 +129,8 @@ fn count(diagnostics: &[Diagnostic], severity: Severity) -> usize {
 }
 
 fn text(report: &Report, path: &Path) -> String {
-    let diagnostics = report.diagnostics.iter().map(View::from);
-    let warnings = report.suspicious.iter().map(|p| p.view(Severity::Warning, &report.name));
-    let errors = report.problems.iter().map(|p| p.view(Severity::Error, &report.name));
     let on_host = report.on_this_host.iter().map(View::from);
-    let views = diagnostics.chain(warnings).chain(errors).chain(on_host);
-    let mut text = diagnose::render_all(views, &report.text);
+    let mut text = diagnose::render_all(report.views().chain(on_host), &report.text);
     if let Some(more) = report.problems_left_out {
         text.push_str(&format!("{}\n\n", and_more(more.get())));
     }

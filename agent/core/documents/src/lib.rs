@@ -15,6 +15,7 @@
 //! release                           documents of a channel, and whether a host may follow them
 //!        ^
 //! history                           the hash chain of what was done
+//! findings                          mistakes in the forms that services for source code read
 //! ```
 //!
 //! The lowest floor comes first. A module imports from the floors before its own, and never from its own floor;
@@ -25,6 +26,7 @@ pub mod appspec;
 pub mod bundle;
 pub mod elf;
 pub mod error_chain;
+pub mod findings;
 pub mod flat_yaml;
 pub mod health_check;
 pub mod history;

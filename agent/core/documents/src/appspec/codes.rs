@@ -5,11 +5,11 @@ use serde::Serialize;
 use super::diagnose::Severity;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident $text:literal $severity:ident,)*) => {
+    ($(#[doc = $doc:literal] $name:ident $text:literal $severity:ident,)*) => {
         /// The kind of a finding.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         pub enum Code {
-            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+            $(#[doc = $doc] #[serde(rename = $text)] $name,)*
         }
 
         impl Code {
@@ -19,6 +19,11 @@ macro_rules! codes {
             /// The stable name.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// Its meaning, in one sentence.
+            pub fn says(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }
             }
 
             /// Whether the document can be used despite the finding.

@@ -19,11 +19,11 @@ pub enum Fact {
 }
 
 macro_rules! problem_codes {
-    ($($(#[$doc:meta])* $name:ident, $text:literal, $fact:ident;)*) => {
+    ($(#[doc = $doc:literal] $name:ident, $text:literal, $fact:ident;)*) => {
         /// The kind of a problem. The texts are stable: scripts may depend on them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum ProblemCode {
-            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+            $(#[doc = $doc] #[serde(rename = $text)] $name,)*
         }
 
         impl ProblemCode {
@@ -33,6 +33,11 @@ macro_rules! problem_codes {
             /// The stable text.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// Its meaning, in one sentence.
+            pub fn says(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }
             }
 
             /// Whether it is a fact of the bundle or of the host.
