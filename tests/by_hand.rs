@@ -96,6 +96,16 @@ fn status_shows_the_channels_release_and_groups_without_a_deployment() {
 }
 
 #[test]
+fn status_says_that_its_root_does_not_exist() {
+    let host = Host::new();
+    let absent = host.path("typo");
+    let mut command = std::process::Command::new(HOSTLER);
+    command.arg("status").arg("--root").arg(&absent).env_clear();
+    Ended::of(command).saying(&[&format!("note: there is no directory {}", absent.display())]);
+    assert!(!absent.exists());
+}
+
+#[test]
 fn what_a_reader_closes_ends_quietly_and_a_failure_is_printed_once() {
     let host = Host::new();
     let bad = Bundle::new(&host, "v1").app().hook("AfterInstall", "exit 7").write();
