@@ -64,15 +64,15 @@ fn an_answer_must_have_the_status_the_headers_and_the_body() {
     assert!(asked.starts_with("GET /health?x=1 HTTP/1.1\r\n"), "{asked}");
     assert!(asked.to_ascii_lowercase().contains("host: web.example\r\n"), "{asked}");
     let wants = |probe: HttpProbe| http(OK, probe).0;
-    assert_eq!(wants(HttpProbe { status: Some(204), ..HttpProbe::default() }), Err("200".to_owned()));
+    assert_eq!(wants(HttpProbe { status: Some(204), ..HttpProbe::default() }), Err("HTTP 200".to_owned()));
     assert_eq!(wants(HttpProbe { body: Some("is well".to_owned()), ..HttpProbe::default() }), Ok(()));
     let body = wants(HttpProbe { body: Some("unwell".to_owned()), ..HttpProbe::default() });
-    assert_eq!(body, Err("200, and the body does not hold \"unwell\"".to_owned()));
+    assert_eq!(body, Err("HTTP 200, and the body does not hold \"unwell\"".to_owned()));
     assert_eq!(wants(HttpProbe { response_headers: pair("x-state", "ready"), ..HttpProbe::default() }), Ok(()));
     let header = wants(HttpProbe { response_headers: pair("x-state", "busy"), ..HttpProbe::default() });
     assert_eq!(header, Err("the header x-state is \"ready\"".to_owned()));
     let moved = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
-    assert_eq!(http(moved, HttpProbe::default()).0, Err("302".to_owned()));
+    assert_eq!(http(moved, HttpProbe::default()).0, Err("HTTP 302".to_owned()));
     assert_eq!(http(moved, HttpProbe { status: Some(302), ..HttpProbe::default() }).0, Ok(()));
 }
 
