@@ -31,8 +31,9 @@ pub struct RunningAgent {
 /// users do not count: otherwise each of them could keep this host from being served.
 pub fn running(pid_file: &Path, users: &[u32]) -> Option<RunningAgent> {
     let written = small(pid_file).and_then(|text| text.trim().parse::<u32>().ok());
-    let processes = || fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = processes().filter(|_| !users.is_empty()).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // Listing all processes costs more than the poll before which this is asked.
+    let processes = (!users.is_empty()).then(|| fs::read_dir("/proc")).into_iter().flatten().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let named = pids.filter(|pid| is_the_agent(*pid) && started_by(*pid).is_some_and(|uid| users.contains(&uid)));
     written.into_iter().filter(|pid| is_the_agent(*pid)).chain(named).next().map(|pid| RunningAgent { pid })
 }
