@@ -10,7 +10,7 @@ use nix::fcntl::FallocateFlags;
 use nix::sys::signal::Signal;
 
 use crate::support::eventually;
-use crate::support::host::{Bundle, Host, Mount, PATIENCE, Running, hook_lines_of, root_or_skip};
+use crate::support::host::{Bundle, Host, Mount, PATIENCE, Running, hook_lines_of, root_or_skip, tool_or_skip};
 
 fn socket(host: &Host) -> PathBuf {
     host.at("run/hostler/hostler.sock")
@@ -150,6 +150,9 @@ fn a_configuration_is_read_again_whole_or_not_at_all() {
 
 #[test]
 fn a_second_signal_hurries_and_the_step_is_taken_up_by_the_next_start() {
+    if !tool_or_skip("strace") {
+        return;
+    }
     let host = Host::new();
     // The first sync of the disk takes hours, and its step does not end before.
     let mut traced = std::process::Command::new("strace");
@@ -190,6 +193,9 @@ fn looks(host: &Host) -> u64 {
 
 #[test]
 fn a_look_that_finds_nothing_new_writes_nothing() {
+    if !tool_or_skip("strace") {
+        return;
+    }
     let host = Host::new();
     host.release(&Bundle::new(&host, "v1").app().write(), &[]);
     let daemon = host.daemon(&[]);

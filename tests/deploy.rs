@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::host::{Bundle, EVENTS_WITH_HOOKS, Host, hook_lines_of, root_or_skip, tree, write};
+use crate::support::host::{Bundle, EVENTS_WITH_HOOKS, Host, hook_lines_of, own_user, root_or_skip, tree, write};
 
 /// A good first revision with all hooks.
 fn first(host: &Host) -> std::path::PathBuf {
@@ -347,7 +347,7 @@ fn a_rollback_by_hand_holds_the_channel_until_resume() {
     assert_eq!(host.hook_lines(), hook_lines_of(Some("v2"), "v1"));
     assert_eq!(
         (&host.status()["condition"], &host.status()["held"]),
-        (&"rolled_back".into(), &"user root rolled back".into())
+        (&"rolled_back".into(), &format!("user {} rolled back", own_user()).into())
     );
     host.run(&once).with_code(3).saying(&["held", "hostler resume"]);
     assert_eq!(host.version(), "v1");

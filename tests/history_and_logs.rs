@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::eventually;
-use crate::support::host::{Bundle, Ended, Gate, Host, PATIENCE};
+use crate::support::host::{Bundle, Ended, Gate, Host, PATIENCE, own_user};
 
 /// A host on which v1 was deployed, and v2 failed in ValidateService and was rolled back; the ids of the three.
 fn rolled_back() -> (Host, [String; 3]) {
@@ -27,7 +27,7 @@ fn deployments_rollbacks_and_removals_are_called_so_everywhere() {
     let id = by_hand["id"].as_str().unwrap();
     assert!(back.out.starts_with(&format!("rollback {id} of shop/web to the revision of {first}: ")), "{}", back.out);
     assert_eq!(by_hand["purpose"], "rollback_by_hand");
-    host.ok(&["status"]).saying(&[&format!("last:      rollback {id} (user root) succeeded at ")]);
+    host.ok(&["status"]).saying(&[&format!("last:      rollback {id} (user {}) succeeded at ", own_user())]);
     // Once more there is nothing older, and the one that was left is not taken up again.
     host.run(&["rollback"]).with_code(3).saying(&[
         "the one of",
@@ -107,7 +107,7 @@ fn logs_show_why_a_deployment_failed_and_whose_output_it_is() {
     let (host, [first, failed, automatic]) = rolled_back();
     let shown = host.ok(&["logs"]);
     assert!(shown.out.contains("[stderr] v2 is ill") && !shown.out.contains("v1 starts"), "{}", shown.out);
-    let of = format!("output of deployment {failed} of shop/web (user root), started ");
+    let of = format!("output of deployment {failed} of shop/web (user {}), started ", own_user());
     let then = format!(", failed in ValidateService; `hostler logs {automatic}` shows the rollback's\n");
     assert!(shown.err.starts_with(&of) && shown.err.ends_with(&then), "{}", shown.err);
     let rollback = host.ok(&["logs", &automatic]);

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::eventually;
 use crate::support::golden;
-use crate::support::host::{Bundle, Host, PATIENCE, Running};
+use crate::support::host::{Bundle, Host, PATIENCE, Running, own_user};
 
 /// The records of a daemon without their times, with ids, digests, durations and the host's directory masked.
 fn records(host: &Host, daemon: &Running) -> String {
@@ -30,6 +30,7 @@ fn masked(line: &str, directory: &str) -> String {
     let is_time = time.starts_with("20") && time.as_bytes()[10] == b' ' && time.as_bytes()[22] == b':';
     assert!(is_time, "{line:?} does not begin with a time and its zone");
     let record = record.replace(directory, "HOST").replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let record = record.replace(&format!("(user {})", own_user()), "(user root)");
     record.split(' ').map(masked_word).collect::<Vec<_>>().join(" ")
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::host::{Ended, GROUP, Host, root_or_skip};
+use crate::support::host::{Ended, GROUP, Host, root_or_skip, tool_or_skip};
 
 const APPSPEC: &str = "version: 0.0\nos: linux\nfiles:\n  - source: site\n    destination: /srv/site\n";
 
@@ -253,6 +253,9 @@ fn a_kept_release_under_another_name_counts_for_nothing() {
 
 #[test]
 fn a_pushed_directory_is_named_after_its_commit() {
+    if !tool_or_skip("git") {
+        return;
+    }
     let publisher = Publisher::in_directory();
     fs::create_dir_all(publisher.host.path("store")).unwrap();
     let git = |arguments: &[&str]| {

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::{SCRIPT, good_for_anybody, host_with_good};
 use crate::support::golden;
-use crate::support::host::{GROUP, Host, tree_with_times};
+use crate::support::host::{GROUP, Host, root_or_skip, tree_with_times};
 
 /// Plans a bundle for the group, compares the text with the golden one, proves that nothing changed, and returns the
 /// exit code.
@@ -37,6 +37,9 @@ fn deploy(host: &Host, bundle: &str) {
 
 #[test]
 fn a_first_deployment() {
+    if !root_or_skip("a script that runs as root") {
+        return;
+    }
     let host = host_with_good();
     assert_eq!(planned(&host, "first", &["good"]), Some(0));
     let json = host.hostler(&["plan", "good", "--json"]).with_code(0).out;
@@ -45,6 +48,9 @@ fn a_first_deployment() {
 
 #[test]
 fn a_root_that_does_not_exist_is_an_empty_host() {
+    if !root_or_skip("a script that runs as root") {
+        return;
+    }
     let host = host_with_good();
     fs::remove_dir(host.path("root")).unwrap();
     assert_eq!(planned(&host, "first", &["good"]), Some(0));
@@ -85,6 +91,9 @@ hooks:
 
 #[test]
 fn files_that_are_there_already() {
+    if !root_or_skip("a script that runs as root") {
+        return;
+    }
     let host = host_with_good();
     host.write("root/srv/site/index.html", "somebody's\n");
     assert_eq!(planned(&host, "conflict-disallow", &["good"]), Some(1));
@@ -151,6 +160,9 @@ fn links_of_the_host_stay_links() {
 
 #[test]
 fn links_of_the_bundle_are_put_as_links() {
+    if !root_or_skip("a script that runs as root") {
+        return;
+    }
     let host = host_with_good();
     symlink("deep", host.path("good/site/current")).unwrap();
     host.bundle("good", &[("site/deep/page.html", "2\n")]);

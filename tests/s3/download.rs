@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{S3Host, noise, store};
 use crate::support::eventually;
-use crate::support::host::PATIENCE;
+use crate::support::host::{PATIENCE, tool_or_skip};
 use crate::support::http_server::{Reply, Request};
 use crate::support::s3_front::{Front, error};
 
@@ -203,6 +203,9 @@ fn moved(front: &Front, host: &S3Host, location: &str) -> u64 {
 
 #[test]
 fn of_a_zip_only_what_the_kept_one_lacks_is_fetched() {
+    if !tool_or_skip("zip") {
+        return;
+    }
     let front = Front::start();
     let host = S3Host::of(&front);
     let place = |name: &str| format!("s3://own-bucket/{name}");
