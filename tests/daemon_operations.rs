@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use nix::fcntl::FallocateFlags;
 use nix::sys::signal::Signal;
 
-use crate::support::eventually;
-use crate::support::host::{Bundle, Host, Mount, PATIENCE, Running, hook_lines_of, root_or_skip, tool_or_skip};
+use crate::support::host::{Bundle, Host, Mount, PATIENCE, Running, hook_lines_of, root_or_skip};
+use crate::support::{eventually, tool_or_skip};
 
 fn socket(host: &Host) -> PathBuf {
     host.at("run/hostler/hostler.sock")

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::host::{Ended, GROUP, Host, root_or_skip, tool_or_skip};
+use crate::support::host::{Ended, GROUP, Host, root_or_skip};
+use crate::support::tool_or_skip;
 
 const APPSPEC: &str = "version: 0.0\nos: linux\nfiles:\n  - source: site\n    destination: /srv/site\n";
 

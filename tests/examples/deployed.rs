@@ -8,7 +8,7 @@ use std::process::Command;
 use super::bundles;
 use crate::support::host::{HOSTLER, Host, PATIENCE};
 use crate::support::machine::{Layout, Machine};
-use crate::support::{eventually, skip};
+use crate::support::{eventually, tool_or_skip};
 
 /// A copy of an example below a directory, for the test to change.
 fn copy(directory: &Path, name: &str) -> PathBuf {
@@ -24,17 +24,6 @@ fn change(bundle: &Path, file: &str, from: &str, to: &str) {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from:?} is not in {}", path.display());
     fs::write(path, text.replace(from, to)).unwrap();
-}
-
-/// Whether the commands are there. If not, the test is skipped.
-fn installed(commands: &[&str]) -> bool {
-    let is_there =
-        |command| Command::new("sh").args(["-c", "command -v \"$0\"", command]).output().unwrap().status.success();
-    let missing: Vec<_> = commands.iter().filter(|command| !is_there(**command)).collect();
-    if !missing.is_empty() {
-        skip(format_args!("{missing:?} is missing: tests/run installs it"));
-    }
-    missing.is_empty()
 }
 
 #[test]
@@ -99,7 +88,7 @@ fn blue_green_deploys_to_the_colour_that_does_not_serve() {
 
 #[test]
 fn rails_like_migrates_once_and_turns_its_link() {
-    if !installed(&["ruby"]) {
+    if !tool_or_skip("ruby") {
         return;
     }
     let host = Host::new();
@@ -151,7 +140,7 @@ impl Drop for Background {
 
 #[test]
 fn java_jar_runs_in_the_background_until_the_next_revision_stops_it() {
-    if !installed(&["javac", "jar", "java", "curl"]) {
+    if !["javac", "jar", "java", "curl"].into_iter().all(tool_or_skip) {
         return;
     }
     let host = Host::new();

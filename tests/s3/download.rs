@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use super::{S3Host, noise, store};
-use crate::support::eventually;
-use crate::support::host::{PATIENCE, tool_or_skip};
+use crate::support::host::PATIENCE;
 use crate::support::http_server::{Reply, Request};
 use crate::support::s3_front::{Front, error};
+use crate::support::{eventually, tool_or_skip};
 
 const MIB: usize = 1 << 20;
 /// Three parts, and a short one with the zip's overhead.

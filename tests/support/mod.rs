@@ -24,3 +24,14 @@ mod tree;
 pub use eventually::eventually;
 pub use golden::golden;
 pub use requirement::skip;
+
+/// Whether a program is there. If not, the test is skipped.
+#[track_caller]
+pub fn tool_or_skip(name: &str) -> bool {
+    let found =
+        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|at| at.join(name).is_file()));
+    if !found {
+        skip(format_args!("{name} is missing: tests/run installs it as root"));
+    }
+    found
+}

@@ -92,8 +92,8 @@ use failure::{Failure, Outcome};
 
 fn main() -> ExitCode {
     hostler_host::memory::keep_little_free();
-    // A hook's supervisor, and the process that runs the scripts of checks, is this same program; it must start nothing
-    // else.
+    // The process that runs the scripts of checks is this same program, and so is a hook's supervisor where it has no program of
+    // its own; they must start nothing else.
     let mut arguments = std::env::args_os().skip(1);
     if let (Some(verb), path) = (arguments.next(), arguments.next().unwrap_or_default()) {
         let path = std::path::Path::new(&path);

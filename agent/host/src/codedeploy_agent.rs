@@ -32,8 +32,8 @@ pub struct RunningAgent {
 pub fn running(pid_file: &Path, users: &[u32]) -> Option<RunningAgent> {
     let written = small(pid_file).and_then(|text| text.trim().parse::<u32>().ok());
     // Listing all processes costs more than the poll before which this is asked.
-    let processes = (!users.is_empty()).then(|| fs::read_dir("/proc")).into_iter().flatten().flatten().flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let processes = if users.is_empty() { None } else { fs::read_dir("/proc").ok() };
+    let pids = processes.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let named = pids.filter(|pid| is_the_agent(*pid) && started_by(*pid).is_some_and(|uid| users.contains(&uid)));
     written.into_iter().filter(|pid| is_the_agent(*pid)).chain(named).next().map(|pid| RunningAgent { pid })
 }

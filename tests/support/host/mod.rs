@@ -56,17 +56,6 @@ pub fn root_or_skip(what: &str) -> bool {
     root
 }
 
-/// Whether a program is there. If not, the test is skipped.
-#[track_caller]
-pub fn tool_or_skip(name: &str) -> bool {
-    let found =
-        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|at| at.join(name).is_file()));
-    if !found {
-        skip(format_args!("{name} is missing: tests/run installs it as root"));
-    }
-    found
-}
-
 /// The name of the user who runs the tests, as the agent tells who acted.
 pub fn own_user() -> String {
     nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap().name

@@ -36,7 +36,7 @@ pub struct Runner {
     handle: Handle,
     instance: InstanceId,
     launcher: Launcher,
-    /// This program, which also runs as each script's supervisor.
+    /// This program, beside which a script's supervisor lies.
     program: PathBuf,
     /// The setup of the last call.
     setup: Option<Arc<Setup>>,

@@ -54,18 +54,16 @@ fn which(names: &str) -> Failure {
 /// The groups that were deployed on this host: by the daemon, or by the ledger where no daemon answers. Groups of which
 /// nothing is on the host count only where there is no other.
 async fn of_host(setup: &Setup) -> Result<Vec<GroupKey>, Failure> {
-    let groups = match Client::connect(setup).await {
-        Some(mut client) => client.status().await.ok().map(|status| status.groups),
-        None => None,
+    let status = if let Some(mut client) = Client::connect(setup).await
+        && let Ok(status) = client.status().await
+    {
+        status
+    } else {
+        let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
+        status(&read_state(&snapshot.map(|s| s.state).unwrap_or_default())?, None, clock::now_ms())
     };
-    let groups = match groups {
-        Some(groups) => groups,
-        None => {
-            let snapshot = ledger::peek(setup.layout.state(), &setup.limits).map_err(ledger_failure)?;
-            status(&read_state(&snapshot.map(|s| s.state).unwrap_or_default())?, None, clock::now_ms()).groups
-        }
-    };
-    let (empty, there): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group.condition == Condition::Empty);
+    let (empty, there): (Vec<_>, Vec<_>) =
+        status.groups.into_iter().partition(|group| group.condition == Condition::Empty);
     let counted = if there.is_empty() { empty } else { there };
     Ok(counted.into_iter().map(|group| group.key).collect())
 }

@@ -57,7 +57,7 @@ pub struct HostWorker {
     launcher: Launcher,
     health_watch: HealthWatch,
     ports: &'static dyn Ports,
-    /// This program, which also runs as each hook's supervisor.
+    /// This program, beside which a hook's supervisor lies.
     program: PathBuf,
 }
 

@@ -189,7 +189,8 @@ fn systemd_arguments(
         arguments.push(format!("--property=MemoryMax={most}").into());
     }
     arguments.push("--".into());
-    arguments.extend(command.iter().map(|part| without_expansion(part)));
+    // systemd expands no part of a program's path.
+    arguments.extend_from_slice(command);
     arguments.push(without_expansion(run_directory.as_os_str()));
     arguments
 }

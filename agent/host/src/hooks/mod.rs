@@ -87,7 +87,7 @@ use wait::Watch;
 
 use crate::clock;
 
-/// The hidden verb that makes the program a supervisor: `hostler hook-supervisor RUN_DIR [detach]`.
+/// The hidden verb that makes `hostler` a supervisor where it was copied alone: `hostler hook-supervisor RUN_DIR [detach]`.
 pub const SUPERVISOR_VERB: &str = "hook-supervisor";
 
 /// The argument after the run directory that makes the supervisor leave its parent's family. Under systemd it is the
@@ -97,7 +97,7 @@ const DETACH: &str = "detach";
 /// Runs a script, or finds out its outcome: for any number of calls on one run directory, by any agents, one after
 /// another or at once, the script is executed at most once and all get the same outcome.
 ///
-/// `program` is the `hostler` binary, absolute. `run_directory` is made if it does not exist; its parent must be
+/// `program` is the `hostler` binary, absolute; its supervisor is looked for beside it. `run_directory` is made if it does not exist; its parent must be
 /// durable. A result that says [`HookOutcome::Cancelled`] proves that the script did not run and will not: it may be
 /// run again in another directory. Dropping the future leaves the hook running.
 ///

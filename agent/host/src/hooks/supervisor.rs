@@ -30,7 +30,8 @@ use crate::users::{self, User};
 /// How often a result that could not be written is tried again.
 const RESULT_RETRY: Duration = Duration::from_secs(1);
 
-/// Runs the script of a run directory to its end, for `hostler hook-supervisor RUN_DIR [detach]`.
+/// Runs the script of a run directory to its end, for `hostler-hook-supervisor RUN_DIR [detach]` and the verb of
+/// the same name.
 ///
 /// The module describes the directory's format, and why a script cannot run twice. Call it before the first thread
 /// starts.
